@@ -1,0 +1,155 @@
+//! The protobuf messages of the stream. Fields are append-only: tags are never reused.
+//!
+//! Written as Rust structs (prost derive), so that no protobuf compiler is needed to build.
+
+/// Who was watched, with what, on which machine. The stream's first event and the session file's header.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TargetInfo {
+    /// Process id in the tracer's PID namespace.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// `/proc/PID/comm`.
+    #[prost(string, tag = "2")]
+    pub comm: String,
+    /// What `/proc/PID/exe` pointed to.
+    #[prost(string, tag = "3")]
+    pub exe: String,
+    /// For instance `go1.26.6`.
+    #[prost(string, tag = "4")]
+    pub go_version: String,
+    /// GNU build id in hex, else Go's build id, else empty.
+    #[prost(string, tag = "5")]
+    pub build_id: String,
+    /// `amd64`.
+    #[prost(string, tag = "6")]
+    pub arch: String,
+    /// Main package's path from the build info, empty when unknown.
+    #[prost(string, tag = "7")]
+    pub main_package: String,
+    /// `uname -r` of the machine.
+    #[prost(string, tag = "8")]
+    pub kernel: String,
+    #[prost(uint32, tag = "9")]
+    pub cpus: u32,
+    /// Version of the gostray that watched.
+    #[prost(string, tag = "10")]
+    pub gostray_version: String,
+    /// The clock anchor: this `CLOCK_BOOTTIME` …
+    #[prost(uint64, tag = "11")]
+    pub anchor_boot_ns: u64,
+    /// … was this time since the Unix epoch.
+    #[prost(uint64, tag = "12")]
+    pub anchor_unix_ns: u64,
+    /// Traced from its first goroutine (`run`, `record -- CMD`), not attached to later.
+    #[prost(bool, tag = "13")]
+    pub from_start: bool,
+    /// Park, ready and run events are on (`--park on`).
+    #[prost(bool, tag = "14")]
+    pub park: bool,
+    /// How much is added to the ELF's addresses (0 unless position independent).
+    #[prost(uint64, tag = "15")]
+    pub load_bias: u64,
+    /// The limits in force.
+    #[prost(message, optional, tag = "16")]
+    pub limits: Option<Limits>,
+    /// The whole command line is never recorded: it may hold secrets. Only its first word.
+    #[prost(string, tag = "17")]
+    pub command: String,
+    /// When the target started, `CLOCK_BOOTTIME` nanoseconds (from `/proc/PID/stat`, 10 ms grain); 0 unknown.
+    #[prost(uint64, tag = "18")]
+    pub started_boot_ns: u64,
+    /// Which facts about the Go runtime's layout were used and where they come from.
+    #[prost(string, tag = "19")]
+    pub layout_provenance: String,
+}
+
+/// Limits that bound what a session can know.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Limits {
+    #[prost(uint64, tag = "1")]
+    pub ring_bytes: u64,
+    #[prost(uint32, tag = "2")]
+    pub kernel_stacks: u32,
+    #[prost(uint32, tag = "3")]
+    pub max_frames: u32,
+    /// Nanoseconds between two looks; 0 when there are none.
+    #[prost(uint64, tag = "4")]
+    pub look_every_ns: u64,
+}
+
+/// What a program counter means. `pc` is as it stands in the stacks (a return address, or an exact pc where
+/// `exact` is set).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Symbol {
+    #[prost(uint64, tag = "1")]
+    pub pc: u64,
+    /// Innermost (inlined) first; the last one is the function that the code belongs to. Empty: unknown, see
+    /// `unknown_because`.
+    #[prost(message, repeated, tag = "2")]
+    pub frames: Vec<Frame>,
+    /// Why there are no frames; empty when there are.
+    #[prost(string, tag = "3")]
+    pub unknown_because: String,
+    /// The pc is a function's entry or another exact pc, not a return address.
+    #[prost(bool, tag = "4")]
+    pub exact: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Frame {
+    /// As Go writes it: `main.(*server).handle.func1`.
+    #[prost(string, tag = "1")]
+    pub function: String,
+    /// As in the binary (may be trimmed); empty when unknown.
+    #[prost(string, tag = "2")]
+    pub file: String,
+    /// 0 when unknown.
+    #[prost(uint32, tag = "3")]
+    pub line: u32,
+    #[prost(bool, tag = "4")]
+    pub inlined: bool,
+}
+
+/// A place where a probe stands, or was refused.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ProbeSite {
+    /// `create`, `exit`, `park`, `ready`, `run`, `coro`.
+    #[prost(string, tag = "1")]
+    pub role: String,
+    /// Runtime function, for instance `runtime.newproc1`.
+    #[prost(string, tag = "2")]
+    pub function: String,
+    /// Bytes from the function's entry.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// The instruction, disassembled.
+    #[prost(string, tag = "4")]
+    pub instruction: String,
+    /// `emulated`, `stepped` or `free`.
+    #[prost(string, tag = "5")]
+    pub cost_class: String,
+    /// Empty when the probe stands; else why it was refused.
+    #[prost(string, tag = "6")]
+    pub refused_because: String,
+    /// File offset of the instruction.
+    #[prost(uint64, tag = "7")]
+    pub file_offset: u64,
+}
+
+/// The target's own table of wait reasons, read from its memory.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WaitReasons {
+    #[prost(string, repeated, tag = "1")]
+    pub names: Vec<String>,
+}
+
+/// Something a reader of the report should know: a limit, a fallback, a surprise.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Note {
+    /// Stable name, for instance `lock-layout-unknown`.
+    #[prost(string, tag = "1")]
+    pub code: String,
+    /// One sentence.
+    #[prost(string, tag = "2")]
+    pub text: String,
+}

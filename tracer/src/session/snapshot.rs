@@ -1,0 +1,232 @@
+//! The read-only picture of a session that every output draws.
+//!
+//! It is also the JSON that `--json` prints (see `docs/json.md`): field names are a promise, changes raise
+//! [`SCHEMA`].
+
+use serde::Serialize;
+
+/// Version of the JSON form. Adding a field does not raise it; removing or changing one does.
+pub const SCHEMA: &str = "gostray.report/1";
+
+/// Everything a report shows. Durations in nanoseconds, times in nanoseconds since the session's first event
+/// unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Snapshot {
+    pub schema: &'static str,
+    pub target: Target,
+    /// How long was watched.
+    pub watched_ns: u64,
+    /// Wall clock at the session's first event, nanoseconds since the Unix epoch; absent without an anchor.
+    pub started_unix_ns: Option<u64>,
+    /// How it ended; absent while it runs or when the recording was cut off.
+    pub end: Option<EndReason>,
+    pub totals: Totals,
+    pub losses: Vec<Loss>,
+    pub probes: Vec<Probe>,
+    pub notes: Vec<Note>,
+    /// Worst verdict first, then by live count, then by name: a fixed order.
+    pub sites: Vec<Site>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Target {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: String,
+    pub go_version: String,
+    pub build_id: String,
+    pub arch: String,
+    pub main_package: String,
+    pub kernel: String,
+    pub from_start: bool,
+    pub park: bool,
+    pub layout: String,
+    pub gostray_version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum EndReason {
+    Asked,
+    Duration,
+    /// `wait_status` is known when we started the target.
+    TargetExited {
+        wait_status: Option<u32>,
+    },
+    TargetExeced,
+    OutputFailed,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Alive now, of the program's own (without the runtime's and extra Ms).
+    pub live: u64,
+    /// The runtime's own goroutines, alive now.
+    pub live_system: u64,
+    /// Placeholders of extra Ms (cgo callbacks), alive now.
+    pub live_extra: u64,
+    /// Births seen, all kinds.
+    pub born: u64,
+    /// Deaths seen, all kinds.
+    pub died: u64,
+    /// Alive when watching began.
+    pub before: u64,
+    /// Vanished between two looks without a death event (its event was lost, or it was never traced).
+    pub vanished: u64,
+    /// What the kernel side counted, delivered or lost; absent without probes.
+    pub kernel_births: Option<u64>,
+    pub kernel_deaths: Option<u64>,
+    /// Events applied.
+    pub events: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Stable name, for instance `birth-ring-full`.
+    pub cause: &'static str,
+    pub count: u64,
+    pub from_ns: u64,
+    pub to_ns: u64,
+    /// What that means for the reader, one sentence.
+    pub meaning: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    pub role: String,
+    pub function: String,
+    pub offset: u64,
+    pub instruction: String,
+    pub cost_class: String,
+    pub refused_because: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub code: String,
+    pub text: String,
+}
+
+/// A creation site: all goroutines with one creation stack (or one `go` statement, when no more is known).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Site {
+    /// Stable within a program: a hash of the creation stack's functions and lines.
+    pub id: String,
+    pub verdict: Verdict,
+    /// One of the runtime's own goroutines (start function `runtime.*`, with the runtime's exceptions), or an extra M.
+    pub system: bool,
+    /// The function its goroutines run.
+    pub start: Frame,
+    /// The `go` statement: first frame of the creation stack.
+    pub created_at: Frame,
+    pub creation: Stack,
+    pub live: u64,
+    pub born: u64,
+    pub died: u64,
+    /// Alive when watching began.
+    pub before: u64,
+    /// Goroutines per second, least squares over the growth window; absent before there are two points.
+    pub slope_per_s: Option<f64>,
+    /// Live counts, one a growth sample (oldest first), for a spark line.
+    pub trend: Vec<u64>,
+    /// Age of the oldest living one; `at_least` when it was alive before we watched.
+    pub oldest: Option<Age>,
+    /// When its first goroutine was seen, since the session's first event.
+    pub first_seen_ns: u64,
+    /// Lifetimes of those that were born and died while watched.
+    pub lifetimes: Option<Percentiles>,
+    /// What its living goroutines do now, most frequent first.
+    pub waits: Vec<Wait>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// Function as Go writes it; `0x…` when unknown, then `unknown_because` is set.
+    pub function: String,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    pub inlined: bool,
+    pub unknown_because: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stack {
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// Absent when the whole stack is here; else what is missing and why, one sentence.
+    pub incomplete_because: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Age {
+    pub ns: u64,
+    /// The true age is this or more.
+    pub at_least: bool,
+}
+
+/// Percentiles out of an HDR histogram (3 significant digits), nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+/// Goroutines of a site that wait for the same sort of thing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Wait {
+    /// The runtime's own word (`chan send`, `select`, `IO wait`), or a status in angle brackets
+    /// (`<running>`, `<runnable>`, `<system call>`, `<not yet seen>`).
+    pub reason: String,
+    pub count: u64,
+    /// For how long they have waited until now. Where `at_least`, the beginning of the wait was not seen (no park
+    /// events): each is counted from the first look that found it so.
+    pub waited: Option<Percentiles>,
+    pub at_least: bool,
+    /// A blocked stack of one of them, when one was read.
+    pub example: Option<Blocked>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Blocked {
+    pub goid: u64,
+    pub stack: Stack,
+}
+
+/// What a site is, with the numbers that say so.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    pub kind: VerdictKind,
+    /// One sentence for the reader.
+    pub why: String,
+    /// What is missing for a firmer verdict and when it will be known; empty when nothing is.
+    pub missing: Vec<String>,
+    pub evidence: Vec<Evidence>,
+}
+
+/// Worst first: the order of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerdictKind {
+    Leak,
+    Suspect,
+    Unknown,
+    Healthy,
+}
+
+/// One number that a reader can check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    /// Stable name, for instance `growth.slope_per_s`.
+    pub name: &'static str,
+    pub value: f64,
+    /// `goroutines/s`, `ns`, `fraction`, `goroutines`.
+    pub unit: &'static str,
+    /// The threshold it is held against, if there is one.
+    pub threshold: Option<f64>,
+    /// One clause that says what the number means.
+    pub text: String,
+}
