@@ -59,6 +59,9 @@ pub struct Loaded {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
+/// The reading end of the ring buffer.
+pub type Events = RingBuf<MapData>;
+
 /// A probe in place; dropping it removes it from the target.
 pub type Placed = UProbeLink;
 
@@ -128,7 +131,7 @@ impl Loaded {
     }
 
     /// The ring buffer's reading end; once.
-    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+    pub fn take_events(&mut self) -> Result<Events, LoadError> {
         let map =
             self.ebpf.take_map("EVENTS").ok_or_else(|| LoadError::Missing { name: "EVENTS".to_owned() })?;
         RingBuf::try_from(map).map_err(|source| LoadError::Map { name: "EVENTS".to_owned(), source })
