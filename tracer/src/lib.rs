@@ -9,6 +9,7 @@
 
 pub mod analysis;
 pub mod cli;
+//pub mod drive;
 pub mod event;
 pub mod gobin;
 pub mod memory;

@@ -78,7 +78,7 @@ pub async fn run(
     view: &mut dyn View,
     sink: &mut Sink<'_>,
 ) -> Result<Ending, DriveError> {
-    let gone = AsyncFd::new(target.pidfd())?;
+    let gone = AsyncFd::register(target.pidfd())?;
     let mut signals = Signals::new()?;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -43,6 +43,7 @@ pub fn plan(binary: &GoBinary<'_>, park: bool) -> Plan {
         plan.add(binary, Role::Ready, "runtime.ready", "ready_ax", false);
         plan.add(binary, Role::Run, "runtime.execute", "run_ax", false);
     }
+    plan.warn_of_copies(binary);
     plan
 }
 
@@ -56,15 +57,26 @@ impl Plan {
         by_mcall: bool,
     ) {
         match choose(binary, role, function, program, by_mcall) {
-            Ok(site) => {
-                let copies = binary.inlined_copies(function).len();
-                if copies > 0 {
-                    self.warnings
-                        .push(Refusal::Inlined { function: function.to_owned(), copies }.to_string());
-                }
-                self.sites.push(site);
-            }
+            Ok(site) => self.sites.push(site),
             Err(refusal) => self.refused.push((role, refusal)),
+        }
+    }
+
+    /// Copies that the compiler inlined (profile-guided builds do) run without passing the probe.
+    fn warn_of_copies(&mut self, binary: &GoBinary<'_>) {
+        let functions: Vec<&str> = self.sites.iter().map(|s| s.function.as_str()).collect();
+        match binary.inlined_copies_of(&functions) {
+            Ok(copies) => {
+                for (function, copies) in functions.iter().zip(copies).filter(|(_, copies)| !copies.is_empty()) {
+                    self.warnings.push(format!(
+                        "`{function}` is inlined into {} other functions of this build: what happens there is missed",
+                        copies.len()
+                    ));
+                }
+            }
+            Err(reason) => self.warnings.push(format!(
+                "whether the probed functions are inlined elsewhere, where they would be missed, is not known: {reason}"
+            )),
         }
     }
 }

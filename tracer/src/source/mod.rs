@@ -1,1 +1,3 @@
-//! (room under construction)
+//! Where records come from. Live and replay differ here and in nothing else.
+
+pub mod live;

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use tracer_common::wire::{Header, STACK_DEF_FIXED, kind};
 
 use crate::event::{Event, header};
+use crate::gobin::GoBinary;
 use crate::symbol::Symbolizer;
 
 /// At most this many program counters are described; a program has about as many call sites as it has kilobytes of
@@ -14,12 +15,13 @@ const MAX_PCS: usize = 1 << 20;
 
 /// Watches records go by and describes what they refer to.
 pub struct Annotator<'d> {
-    symbolizer: Symbolizer<'d>,
+    symbolizer: Symbolizer<'d, &'d GoBinary<'d>>,
     known: HashSet<u64>,
 }
 
 impl<'d> Annotator<'d> {
-    pub fn new(symbolizer: Symbolizer<'d>) -> Self {
+    pub fn new(binary: &'d GoBinary<'d>, load_bias: u64) -> Self {
+        let symbolizer = Symbolizer::new(binary, load_bias, binary.build_id());
         Self { symbolizer, known: HashSet::new() }
     }
 

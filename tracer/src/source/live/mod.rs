@@ -5,6 +5,7 @@
 
 mod annotate;
 pub mod prepare;
+pub mod spawn;
 
 use std::path::Path;
 
@@ -17,7 +18,6 @@ use crate::memory::goroutines::Looker;
 use crate::memory::{MemoryError, ProcessMemory};
 use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
 use crate::probe::{Plan, Refusal, Role, verify};
-use crate::symbol::Symbolizer;
 
 use annotate::Annotator;
 pub use prepare::{PrepareError, Prepared};
@@ -39,6 +39,8 @@ pub enum LiveError {
 pub struct Live<'d> {
     pid: u32,
     memory: ProcessMemory,
+    /// Where the wait-reason table is, until it has been read.
+    wait_reasons: Option<(u64, u64)>,
     annotator: Annotator<'d>,
     looker: Option<Looker>,
     // Field order is drop order: probes go before the programs and maps they use.
@@ -67,11 +69,10 @@ impl<'d> Live<'d> {
         choice: &Choice,
         sink: &mut Sink<'_>,
     ) -> Result<Self, LiveError> {
-        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, notes, .. } = prepared;
+        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, notes } = prepared;
         let pid = target.pid;
         let now = boot_ns();
         emit(&Event::Target(header(kind::TARGET, target.anchor_boot_ns), Box::new(target)), sink);
-        emit(&Event::WaitReasons(header(kind::WAIT_REASONS, now), WaitReasons { names: wait_reasons }), sink);
         for (code, text) in notes {
             emit(&Event::Note(header(kind::NOTE, now), Note { code: code.to_owned(), text }), sink);
         }
@@ -125,11 +126,12 @@ impl<'d> Live<'d> {
             let because = refused.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");
             return Err(LiveError::NoSites { because });
         }
-        let annotator = Annotator::new(Symbolizer::new(binary, load_bias));
+        let annotator = Annotator::new(binary, load_bias);
         let looker = allgs.map(|allgs| Looker::new(layout, allgs));
-        Ok(Self {
+        let mut live = Self {
             pid,
             memory,
+            wait_reasons,
             annotator,
             looker,
             probes,
@@ -137,7 +139,19 @@ impl<'d> Live<'d> {
             loaded,
             drops: [0; loss::KERNEL_COUNT],
             last_tick: boot_ns(),
-        })
+        };
+        live.tell_wait_reasons(sink);
+        Ok(live)
+    }
+
+    /// The names of the wait reasons, once, as soon as they can be read.
+    fn tell_wait_reasons(&mut self, sink: &mut Sink<'_>) {
+        if let Some(table) = self.wait_reasons
+            && let Some(names) = prepare::read_wait_reasons(&self.memory, table)
+        {
+            self.wait_reasons = None;
+            emit(&Event::WaitReasons(header(kind::WAIT_REASONS, boot_ns()), WaitReasons { names }), sink);
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -159,6 +173,7 @@ impl<'d> Live<'d> {
 
     /// A second has passed: counters and losses, then a tick.
     pub fn tick(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+        self.tell_wait_reasons(sink);
         let now = boot_ns();
         let drops = self.loaded.drops()?;
         for (cause, (new, old)) in drops.iter().zip(&self.drops).enumerate() {

@@ -48,12 +48,13 @@ impl Stopped {
         unsafe {
             builder.pre_exec(|| ptrace::traceme().map_err(Into::into));
         }
-        let child =
-            builder.spawn().map_err(|source| SpawnError::Start { command: name.clone(), source })?;
+        let child = builder.spawn().map_err(|source| SpawnError::Start { command: name.clone(), source })?;
         let stopped = Self { child: Some(child), command: name };
         match waitpid(stopped.nix_pid(), Some(WaitPidFlag::WUNTRACED)) {
             Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Ok(stopped),
-            found => Err(SpawnError::NoStop { command: stopped.command.clone(), found: format!("{found:?}") }),
+            found => {
+                Err(SpawnError::NoStop { command: stopped.command.clone(), found: format!("{found:?}") })
+            }
         }
     }
 
