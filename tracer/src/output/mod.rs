@@ -4,6 +4,9 @@
 //! lines of a pipe, [`tui`] the live table of a terminal. What changed between two snapshots is decided once, in
 //! [`changes`]. Nothing here reads a clock or a file.
 
+pub mod changes;
+pub mod json;
+pub mod lines;
 pub mod page;
 pub mod report;
 pub mod style;
