@@ -10,6 +10,7 @@ pub mod lines;
 pub mod page;
 pub mod report;
 pub mod style;
+pub mod tui;
 
 pub mod words;
 

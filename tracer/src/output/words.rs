@@ -110,15 +110,11 @@ pub fn place(frame: &Frame) -> String {
     })
 }
 
-/// The last path element of [`place`], for tables: `fanout.go:57`.
-pub fn short_place(frame: &Frame) -> String {
-    match (&frame.file, frame.line) {
-        (Some(file), line) => {
-            let name = clean(file.rsplit('/').next().unwrap_or(file)).into_owned();
-            line.map_or_else(|| name.clone(), |line| format!("{name}:{line}"))
-        }
-        (None, _) => clean(&frame.function).into_owned(),
-    }
+/// The last path element with its line, for tables: `fanout.go:57`.
+pub fn short_source(frame: &Frame) -> Option<String> {
+    let file = frame.file.as_deref()?;
+    let name = clean(file.rsplit('/').next().unwrap_or(file));
+    Some(frame.line.map_or_else(|| name.clone().into_owned(), |line| format!("{name}:{line}")))
 }
 
 /// One number of a verdict in its unit.
