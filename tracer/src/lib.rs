@@ -11,6 +11,7 @@ pub mod analysis;
 pub mod cli;
 //pub mod drive;
 pub mod event;
+pub mod failure;
 pub mod gobin;
 pub mod memory;
 pub mod order;

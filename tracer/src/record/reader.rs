@@ -189,7 +189,7 @@ impl<R: Read> Reader<R> {
     fn take_record(&mut self) -> Option<Range<usize>> {
         let mut rest = self.chunk.get(self.at..)?;
         let before = rest.len();
-        let len = usize::try_from(prost::decode_length_delimiter(&mut rest).ok()?).ok()?;
+        let len = prost::decode_length_delimiter(&mut rest).ok()?;
         if len > format::MAX_RECORD || len > rest.len() {
             return None;
         }
