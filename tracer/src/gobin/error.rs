@@ -32,6 +32,8 @@ pub enum Reason {
     OutsideExecutable,
     #[error("in the executable but not Go code: C code or a linker's stub")]
     NotGoCode,
+    #[error("in the padding between two functions")]
+    Padding,
     #[error("the function table (pclntab) is damaged at this function: {what}")]
     DamagedTable { what: &'static str },
     #[error("the form of inline trees in `{version}` is not known")]

@@ -3,7 +3,11 @@
 //! Found this way and equal to the symbol table's answer in Go 1.19.8 and 1.21.13 to 1.27.3 (see
 //! `tests/tests/gobin_real.rs`). Where a symbol table exists the two must agree, else neither is believed.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use std::collections::HashMap;
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
 
 use super::elf::Image;
 use super::error::Reason;
@@ -85,7 +89,8 @@ fn allgs(image: &Image<'_>, table: &FuncTable<'_>) -> Result<u64, Reason> {
     only(pairs.map(|w| w[0]), FUNCTION, "allgs")
 }
 
-/// `allglen` and `allgptr` in `allgadd`: the targets of the atomic stores (`xchg`) of `allgs.len` and `allgs.ptr`.
+/// `allglen` and `allgptr` in `allgadd`: what `allgs.len` is stored to atomically, and what `allgs.ptr` is compared
+/// with.
 fn published(
     image: &Image<'_>,
     table: &FuncTable<'_>,
@@ -96,33 +101,71 @@ fn published(
         Ok(code) => code,
         Err(e) => return (Err(e.clone()), Err(e)),
     };
-    // The last address that a register was made to hold (lea), or was loaded from (mov).
-    let mut points = std::collections::HashMap::<Register, u64>::new();
-    let mut loaded = std::collections::HashMap::<Register, u64>::new();
+    let mut registers = Registers { held: HashMap::new(), info: InstructionInfoFactory::new() };
     let (mut lens, mut ptrs) = (Vec::new(), Vec::new());
     for i in &code {
-        if i.mnemonic() == Mnemonic::Xchg && i.op0_kind() == OpKind::Memory {
-            // A register that holds the target's address, or the target itself.
-            let target = if i.is_ip_rel_memory_operand() {
-                Some(i.ip_rel_memory_address())
-            } else {
-                points.get(&i.memory_base()).copied()
-            };
-            if let (Some(target), Some(&source)) = (target, loaded.get(&i.op1_register())) {
-                match source.wrapping_sub(allgs) {
-                    0 => ptrs.push(target),
-                    8 => lens.push(target),
-                    _ => {}
-                }
+        match i.mnemonic() {
+            // `xchg [r], len`: the atomic store of the length that was just loaded.
+            Mnemonic::Xchg if registers.loaded_from(i.op1_register()) == Some(allgs.wrapping_add(8)) => {
+                let direct = i.is_ip_rel_memory_operand().then(|| i.ip_rel_memory_address());
+                lens.extend(direct.or_else(|| registers.points_to(i.memory_base())));
             }
-        } else if i.mnemonic() == Mnemonic::Lea && i.is_ip_rel_memory_operand() {
-            points.insert(i.op0_register(), i.ip_rel_memory_address());
-        } else if is_load(i) {
-            loaded.insert(i.op0_register(), i.ip_rel_memory_address());
+            // `cmp [rip+d], ptr`: is the array still the published one?
+            Mnemonic::Cmp
+                if i.is_ip_rel_memory_operand() && registers.loaded_from(i.op1_register()) == Some(allgs) =>
+            {
+                ptrs.push(i.ip_rel_memory_address());
+            }
+            _ => {}
         }
+        registers.step(i);
     }
     let writable = |v: Vec<u64>| v.into_iter().filter(|&at| image.is_writable(at));
     (only(writable(lens), FUNCTION, "allglen"), only(writable(ptrs), FUNCTION, "allgptr"))
+}
+
+/// What registers hold while a function is read from top to bottom; jumps are not followed.
+struct Registers {
+    held: HashMap<Register, Held>,
+    info: InstructionInfoFactory,
+}
+
+#[derive(Clone, Copy)]
+enum Held {
+    /// `lea r, [rip+d]`
+    Address(u64),
+    /// `mov r, [rip+d]`
+    LoadedFrom(u64),
+}
+
+impl Registers {
+    fn step(&mut self, i: &Instruction) {
+        for used in self.info.info(i).used_registers() {
+            use iced_x86::OpAccess::{CondWrite, ReadCondWrite, ReadWrite, Write};
+            if matches!(used.access(), Write | CondWrite | ReadWrite | ReadCondWrite) {
+                self.held.remove(&used.register().full_register());
+            }
+        }
+        if i.code() == Code::Lea_r64_m && i.is_ip_rel_memory_operand() {
+            self.held.insert(i.op0_register(), Held::Address(i.ip_rel_memory_address()));
+        } else if is_load(i) {
+            self.held.insert(i.op0_register(), Held::LoadedFrom(i.ip_rel_memory_address()));
+        }
+    }
+
+    fn points_to(&self, r: Register) -> Option<u64> {
+        match self.held.get(&r) {
+            Some(Held::Address(at)) => Some(*at),
+            _ => None,
+        }
+    }
+
+    fn loaded_from(&self, r: Register) -> Option<u64> {
+        match self.held.get(&r) {
+            Some(Held::LoadedFrom(at)) => Some(*at),
+            _ => None,
+        }
+    }
 }
 
 /// In `waitReason.String`: the one `lea` that points to writable memory, and the bound the reason is compared with.
@@ -138,7 +181,7 @@ fn wait_reasons(image: &Image<'_>, table: &FuncTable<'_>) -> Result<WaitReasonTa
     )?;
     let len = bound(&code).ok_or(Reason::NoPattern { function: FUNCTION, global: GLOBAL })?;
     image
-        .is_writable(addr + 16 * len - 1)
+        .is_writable(addr.saturating_add(16 * len - 1))
         .then_some(WaitReasonTable { addr, len })
         .ok_or(Reason::NoPattern { function: FUNCTION, global: GLOBAL })
 }

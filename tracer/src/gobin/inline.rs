@@ -47,6 +47,9 @@ pub fn frames<'d>(
     pc: u64,
     version: &str,
 ) -> Result<Vec<Frame>, Reason> {
+    if table.code_end(f).is_some_and(|end| pc >= end) {
+        return Err(Reason::Padding);
+    }
     let mut frames = Vec::new();
     let mut pc = pc;
     if let Some(tree) = table.funcdata(f, FUNCDATA_INL_TREE)
@@ -99,8 +102,7 @@ pub fn copies<'d>(table: &FuncTable<'d>, trees: Trees<'d>, names: &[&str]) -> Re
             }
             let Ok(index) = u32::try_from(index) else { continue };
             let Some(call) = trees.call(table.form(), tree, index) else { continue };
-            for &(offset, i) in wanted.iter().filter(|w| w.0 == call.name) {
-                debug_assert!(offset == call.name);
+            for &(_, i) in wanted.iter().filter(|w| w.0 == call.name) {
                 if found[i].last() != Some(&f.entry) {
                     found[i].push(f.entry);
                 }

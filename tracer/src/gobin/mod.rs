@@ -18,6 +18,10 @@ mod pclntab;
 mod pcvalue;
 mod reloc;
 mod system;
+#[cfg(test)]
+pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub use elf::Segment;

@@ -13,6 +13,10 @@ pub const MAGIC_120: [u8; 8] = [0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
 
 const HEADER: u64 = 72;
 const FTAB_ENTRY: u64 = 8;
+/// Places in `_func` of the offsets of its pc tables.
+const SP_DELTAS: u64 = 16;
+const FILES: u64 = 20;
+const LINES: u64 = 24;
 /// Instantiated generics have long names, but not this long.
 const MAX_NAME: usize = 64 * 1024;
 const MAX_PATH: usize = 16 * 1024;
@@ -226,8 +230,8 @@ impl<'d> FuncTable<'d> {
     /// Source file and line at `pc`. Each is absent when the table does not know it.
     pub(super) fn file_line(&self, f: &Func<'_>, pc: u64) -> (Option<&'d str>, Option<u32>) {
         let number = |at| self.pc_table(f, at, pc).and_then(|v| u32::try_from(v).ok());
-        let file = number(20).and_then(|no| self.file(f, no));
-        (file, number(24).filter(|&line| line > 0))
+        let file = number(FILES).and_then(|no| self.file(f, no));
+        (file, number(LINES).filter(|&line| line > 0))
     }
 
     fn file(&self, f: &Func<'_>, no: u32) -> Option<&'d str> {
@@ -267,8 +271,14 @@ impl<'d> FuncTable<'d> {
         u32_at(self.funcs, at).filter(|&o| o != u32::MAX)
     }
 
+    /// Where the function's instructions end and padding begins, as its line table tells; absent without one.
+    pub fn code_end(&self, f: &Func<'_>) -> Option<u64> {
+        let table = self.pc_bytes(u32_at(self.funcs, f.record + LINES)?)?;
+        pcvalue::Runs::new(table, f.entry, f.end).last().map(|(end, _)| end.min(f.end))
+    }
+
     /// Bytes the stack pointer is below its value at entry, at `pc`: the return address is at `SP + delta` (amd64).
     pub fn sp_delta(&self, f: &Func<'_>, pc: u64) -> Option<i32> {
-        self.pc_table(f, 16, pc)
+        self.pc_table(f, SP_DELTAS, pc)
     }
 }
