@@ -1,1 +1,3 @@
-//! (room under construction)
+//! Where events come from. Whatever the source, everything after it is the same.
+
+pub mod text;
