@@ -1,3 +1,4 @@
 //! Where records come from. Live and replay differ here and in nothing else.
 
 pub mod live;
+pub mod text;
