@@ -12,6 +12,7 @@ pub mod format;
 mod input;
 mod problem;
 mod reader;
+mod unpack;
 mod writer;
 
 pub use create::{FileOutput, Output};
