@@ -18,7 +18,7 @@ mod writer;
 pub use create::{FileOutput, Output};
 pub use format::{MAX_RECORD, VERSION, VERSIONS};
 pub use problem::{Cause, Lost, Part, Problem, ReadError};
-pub use reader::{Ending, Item, Reader};
+pub use reader::{Ending, Item, Reader, open};
 pub use writer::{Summary, WriteError, Writer};
 
 /// Where wire records go besides the decoder.

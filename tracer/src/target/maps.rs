@@ -201,7 +201,7 @@ mod tests {
         let data = map(0x7f00_0000_0000, 0, "r--", EXE, "/app");
         let code = map(0x40_0000, 0, "r-x", EXE, "/app");
         assert_eq!(bias(&[data.clone(), code.clone()], &segments), Ok(0));
-        assert_eq!(bias(&[data.clone()], &segments), Err(BiasError::NotMapped));
+        assert_eq!(bias(std::slice::from_ref(&data), &segments), Err(BiasError::NotMapped));
         let again = map(0x7f00_1000_0000, 0, "r-x", EXE, "/app");
         assert_eq!(bias(&[code, again], &segments), Err(BiasError::Ambiguous { count: 2 }));
         let beyond = map(0x40_0000, 0x9_0000, "r-x", EXE, "/app");
