@@ -8,9 +8,10 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use super::format::{self, CHUNK_HEADER_LEN, ChunkHeader, FILE_HEADER_LEN, SYNC, VERSION, chunk_kind, codec};
+use super::format::{self, CHUNK_HEADER_LEN, ChunkHeader, FILE_HEADER_LEN, SYNC, VERSION, chunk_kind};
 use super::input::Window;
 use super::problem::{Cause, Lost, Part, Problem, ReadError};
+use super::unpack::unpack;
 
 /// A file with more damaged places than this is given up: it would cost more time than it could be worth.
 const MAX_PROBLEMS: u32 = 4096;
@@ -401,6 +402,7 @@ fn time(ns: u64) -> Option<u64> {
 fn lost_with(header: &ChunkHeader) -> Lost {
     Lost { records: Some(header.records.into()), from_ns: time(header.first_ns), to_ns: time(header.last_ns) }
 }
+<<<<<<< HEAD
 
 /// Unpacks a payload into `out`. No more than the header's `raw_len` is allocated, and that was checked: a payload
 /// that would unpack to more is refused by what its frame states, or by the room it gets.
@@ -436,3 +438,5 @@ fn unpack(
     }
     Ok(())
 }
+=======
+>>>>>>> wt-d
