@@ -10,6 +10,7 @@
 pub mod analysis;
 pub mod cli;
 pub mod event;
+pub mod failure;
 pub mod gobin;
 pub mod memory;
 pub mod order;
