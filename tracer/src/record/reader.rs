@@ -421,7 +421,7 @@ fn unpack(
         }
         codec::ZSTD => {
             match zstd::zstd_safe::get_frame_content_size(payload) {
-                Ok(Some(stated)) if stated == header.raw_len.into() => {}
+                Ok(Some(stated)) if stated == u64::from(header.raw_len) => {}
                 Ok(Some(stated)) => return Err(mismatch(stated)),
                 Ok(None) | Err(_) => return Err(Cause::BadCompression),
             }
