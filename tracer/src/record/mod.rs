@@ -12,12 +12,13 @@ pub mod format;
 mod input;
 mod problem;
 mod reader;
+mod unpack;
 mod writer;
 
 pub use create::{FileOutput, Output};
 pub use format::{MAX_RECORD, VERSION, VERSIONS};
 pub use problem::{Cause, Lost, Part, Problem, ReadError};
-pub use reader::{Ending, Item, Reader};
+pub use reader::{Ending, Item, Reader, open};
 pub use writer::{Summary, WriteError, Writer};
 
 /// Where wire records go besides the decoder.

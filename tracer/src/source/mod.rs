@@ -1,1 +1,3 @@
-//! (room under construction)
+//! Where events come from.
+
+pub mod replay;
