@@ -57,7 +57,7 @@ pub struct LookArgs {
     #[arg(long)]
     pub all: bool,
 
-    /// Use colours [auto: on a terminal, unless NO_COLOR is set]
+    /// Use colours; `auto` does on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
 

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Use colours [auto: on a terminal, unless NO_COLOR is set]
+    /// Use colours; `auto` does on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     color: ColorChoice,
 }

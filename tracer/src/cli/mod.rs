@@ -22,11 +22,11 @@ pub use screen::Screen;
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo gostray attach 4242                     watch a running program until Ctrl-C, then print the report
-  sudo gostray attach 4242 --duration 45s      … for 45 seconds
-  sudo gostray run -- ./server --port 8080     start a program and watch it from its first goroutine
-  sudo gostray record 4242 -o leak.session     write what is seen to a file
-  gostray report leak.session                  read it again, on any machine
+  sudo gostray attach 4242                  watch a running program until Ctrl-C, then report
+  sudo gostray attach 4242 --duration 45s   … for 45 seconds
+  sudo gostray run -- ./server --port 8080  start a program, watch it from its first goroutine
+  sudo gostray record 4242 -o leak.session  write what is seen to a file
+  gostray report leak.session               read it again, on any machine
 
 Exit codes: 0 done, 2 usage, 3 leak found (with `--fail-on leak`); others are in docs/exit-codes.md.";
 

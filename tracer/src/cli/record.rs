@@ -18,6 +18,9 @@ Examples:
   sudo gostray record 4242 -o leak.session --duration 10m
   sudo gostray record -o start.session -- ./server --port 8080
   gostray report leak.session")]
+#[command(
+    override_usage = "gostray record [OPTIONS] --output <FILE> <PID>\n       gostray record [OPTIONS] --output <FILE> -- <CMD> [ARGS]..."
+)]
 #[group(skip)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "command"]))]
 pub struct Args {
@@ -33,15 +36,15 @@ pub struct Args {
     #[arg(long)]
     force: bool,
 
+    /// The program to start, and its arguments
+    #[arg(last = true, num_args = 1.., value_names = ["CMD", "ARGS"])]
+    command: Vec<OsString>,
+
     #[command(flatten)]
     watch: WatchArgs,
 
     #[command(flatten)]
     show: ShowArgs,
-
-    /// The program to start, and its arguments
-    #[arg(last = true, num_args = 1.., value_names = ["CMD", "ARGS"])]
-    command: Vec<OsString>,
 }
 
 /// What to record.

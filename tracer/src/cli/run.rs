@@ -17,15 +17,15 @@ Examples:
   sudo gostray run --duration 1m --fail-on leak -- ./server
   sudo gostray run --json -- ./job 2>leaks.jsonl")]
 pub struct Args {
+    /// The program and its arguments
+    #[arg(last = true, required = true, num_args = 1.., value_names = ["CMD", "ARGS"])]
+    command: Vec<OsString>,
+
     #[command(flatten)]
     watch: WatchArgs,
 
     #[command(flatten)]
     show: ShowArgs,
-
-    /// The program and its arguments
-    #[arg(last = true, required = true, num_args = 1.., value_names = ["CMD", "ARGS"])]
-    command: Vec<OsString>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
