@@ -9,6 +9,7 @@
 
 pub mod analysis;
 pub mod cli;
+//pub mod drive;
 pub mod event;
 pub mod failure;
 pub mod gobin;

@@ -1,1 +1,70 @@
-fn main() {}
+//! `cargo xtask …`: sets up, builds, tests and shows gostray. See docs/building.md.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::ebpf::Choice;
+use xtask::setup::{self, Scope};
+use xtask::{demo, progress, test, workspace};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up, builds, tests and shows gostray", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing for building, the demo and the tests
+    Setup {
+        /// Which way to an eBPF toolchain
+        #[arg(long, value_enum, default_value_t)]
+        ebpf: Choice,
+        /// Only what the demo needs
+        #[arg(long)]
+        demo_only: bool,
+    },
+    /// Build gostray with the eBPF object in it
+    Build {
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run all tests: format, lints, pure ones, then those that need root and the kernel (sets up first)
+    Test {
+        /// Neither root nor kernel nor Go: format, lints and pure tests
+        #[arg(long)]
+        pure_only: bool,
+        /// Run only tests whose name contains this (skips format and lints)
+        filter: Option<String>,
+    },
+    /// Trace a small leaking service and show the report (sets up first)
+    Demo,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup { ebpf, demo_only } => {
+            setup::run(if demo_only { Scope::Demo } else { Scope::Tests }, ebpf)
+        }
+        Task::Build { release } => {
+            setup::run(Scope::Build, Choice::Auto)?;
+            let gostray = progress::part("gostray", || workspace::build(release))?;
+            println!("{}", gostray.display());
+            Ok(())
+        }
+        Task::Test { pure_only, filter } => test::run(&test::Options { pure_only, filter }),
+        Task::Demo => demo::run(),
+    }
+}

@@ -402,3 +402,41 @@ fn time(ns: u64) -> Option<u64> {
 fn lost_with(header: &ChunkHeader) -> Lost {
     Lost { records: Some(header.records.into()), from_ns: time(header.first_ns), to_ns: time(header.last_ns) }
 }
+<<<<<<< HEAD
+
+/// Unpacks a payload into `out`. No more than the header's `raw_len` is allocated, and that was checked: a payload
+/// that would unpack to more is refused by what its frame states, or by the room it gets.
+fn unpack(
+    unpack: &mut zstd::bulk::Decompressor<'static>,
+    header: &ChunkHeader,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Cause> {
+    let expected = header.raw_len as usize;
+    let mismatch = |stated: u64| Cause::LengthMismatch { stated, expected: expected as u64 };
+    match header.codec {
+        codec::STORED => {
+            if payload.len() != expected {
+                return Err(mismatch(payload.len() as u64));
+            }
+            out.extend_from_slice(payload);
+        }
+        codec::ZSTD => {
+            match zstd::zstd_safe::get_frame_content_size(payload) {
+                Ok(Some(stated)) if stated == u64::from(header.raw_len) => {}
+                Ok(Some(stated)) => return Err(mismatch(stated)),
+                Ok(None) | Err(_) => return Err(Cause::BadCompression),
+            }
+            out.resize(expected, 0);
+            match unpack.decompress_to_buffer(payload, &mut out[..]) {
+                Ok(n) if n == expected => {}
+                Ok(n) => return Err(mismatch(n as u64)),
+                Err(_) => return Err(Cause::BadCompression),
+            }
+        }
+        codec => return Err(Cause::BadCodec { codec }),
+    }
+    Ok(())
+}
+=======
+>>>>>>> wt-d

@@ -1,3 +1,5 @@
-//! Where events come from.
+//! Where records come from. Live and replay differ here and in nothing else.
 
+pub mod live;
 pub mod replay;
+pub mod text;

@@ -1,0 +1,3 @@
+module gostray.test/busy
+
+go 1.21

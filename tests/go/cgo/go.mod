@@ -1,0 +1,3 @@
+module gostray.test/cgo
+
+go 1.21

@@ -1,0 +1,3 @@
+module gostray.test/coro
+
+go 1.23

@@ -1,0 +1,3 @@
+module gostray.test/demo
+
+go 1.21

@@ -1,0 +1,3 @@
+module gostray.test/exact
+
+go 1.21

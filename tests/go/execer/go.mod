@@ -1,0 +1,3 @@
+module gostray.test/execer
+
+go 1.21

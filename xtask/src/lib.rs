@@ -1,0 +1,14 @@
+//! What sets gostray's workshop up, builds it and tries it. The binary `xtask` is the thin front.
+//!
+//! A library too, because the tests build their Go programs with the very same code.
+
+pub mod debian;
+pub mod demo;
+pub mod ebpf;
+pub mod golang;
+pub mod progress;
+pub mod setup;
+pub mod shell;
+pub mod test;
+pub mod toolchain;
+pub mod workspace;
