@@ -7,7 +7,18 @@ use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, VerdictKind};
 /// Text that came from the target (function names, `comm`, paths) made fit for a terminal: control characters and
 /// those that reverse the reading direction are shown as escapes, so that a hostile name cannot draw over the report.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    escape(text, |_| false)
+}
+
+/// As [`clean`], for text of several lines.
+pub fn clean_lines(text: &str) -> Cow<'_, str> {
+    escape(text, |c| c == '\n')
+}
+
+fn escape(text: &str, allowed: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        !allowed(c) && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    };
     if !text.contains(harmful) {
         return Cow::Borrowed(text);
     }
