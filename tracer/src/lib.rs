@@ -16,6 +16,7 @@ pub mod gobin;
 pub mod memory;
 pub mod order;
 pub mod output;
+pub mod pipeline;
 pub mod probe;
 pub mod record;
 pub mod session;
