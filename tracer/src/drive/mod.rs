@@ -2,6 +2,8 @@
 
 mod signals;
 
+use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -57,7 +59,7 @@ pub enum DriveError {
     #[error(transparent)]
     Live(#[from] LiveError),
     #[error("cannot wait for the process or for signals")]
-    Wait(#[from] std::io::Error),
+    Wait(#[from] io::Error),
 }
 
 /// How the target's exit is learnt and told.
@@ -72,13 +74,12 @@ pub trait Exit {
 pub async fn run(
     live: &mut Live<'_>,
     target: &Target,
-    born_as: &Incarnation,
     pace: Pace,
     exit: &mut dyn Exit,
     view: &mut dyn View,
     sink: &mut Sink<'_>,
 ) -> Result<Ending, DriveError> {
-    let gone = AsyncFd::register(target.pidfd())?;
+    let gone = watch(target.pidfd().try_clone_to_owned()?)?;
     let mut signals = Signals::new()?;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -114,9 +115,8 @@ pub async fn run(
                 }
                 live.tick(sink)?;
                 // An exec leaves pid and threads but nothing that we knew.
-                match target.incarnation() {
-                    Ok(now) if now != *born_as => break end_at(end::TARGET_EXECED, 0),
-                    _ => {}
+                if matches!(target.incarnation(), Ok(Incarnation::Execed)) {
+                    break end_at(end::TARGET_EXECED, 0);
                 }
                 view.refresh();
             }
@@ -147,6 +147,13 @@ fn look(live: &mut Live<'_>, sink: &mut Sink<'_>) -> Result<Option<Ending>, Driv
         Ok(()) | Err(LiveError::Look(MemoryError::Gone | MemoryError::Unmapped { .. })) => Ok(None),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Lets the runtime wait for a descriptor.
+fn watch<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: only called with owners of their descriptor (`OwnedFd`, `SignalFd`), which keep it open, and the same,
+    // until the `AsyncFd` that now owns them is dropped.
+    unsafe { AsyncFd::register(fd) }.map_err(|e| e.into_parts().1)
 }
 
 fn far() -> Instant {

@@ -35,7 +35,7 @@ impl Signals {
         let set: SigSet = WATCHED.into_iter().collect();
         set.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { fd: AsyncFd::register(fd)? })
+        Ok(Self { fd: super::watch(fd)? })
     }
 
     pub async fn next(&mut self) -> io::Result<Caught> {
