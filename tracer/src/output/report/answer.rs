@@ -170,7 +170,13 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
         counts.push_str(&format!(", {} for cgo callbacks", totals.live_extra));
     }
     if totals.vanished > 0 {
-        counts.push_str(&format!(", {} vanished between two looks", totals.vanished));
+        counts.push_str(&format!(", {} gone without a death event", totals.vanished));
+    }
+    if totals.born_unidentified > 0 {
+        counts.push_str(&format!(", {} born that could not be read", totals.born_unidentified));
+    }
+    if totals.died_unattributed > 0 {
+        counts.push_str(&format!(", {} died that no site is known of", totals.died_unattributed));
     }
     page.paragraph(&what.join(" · "));
     page.paragraph(&counts);

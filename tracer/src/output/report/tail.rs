@@ -162,8 +162,12 @@ pub fn certainty(page: &mut Page, snapshot: &Snapshot) {
     if snapshot.probes.is_empty() {
         doubts.push("no probes: goroutines that lived between two looks were not seen".to_owned());
     }
-    if snapshot.totals.vanished > 0 {
-        doubts.push(format!("{} without a death event", words::count(snapshot.totals.vanished, "goroutine")));
+    let t = &snapshot.totals;
+    if t.vanished > 0 {
+        doubts.push(format!("{} gone without a death event", words::count(t.vanished, "goroutine")));
+    }
+    if t.born_unidentified > 0 {
+        doubts.push(format!("{} that could not be read", words::count(t.born_unidentified, "birth")));
     }
     if snapshot.end.is_none() {
         doubts.push("no end in the stream".to_owned());
