@@ -30,14 +30,25 @@ impl Pipeline {
 
     /// One event as a replay yields it.
     pub fn push_event(&mut self, event: Event) {
+        self.push_event_with(event, &mut |_| ());
+    }
+
+    /// As [`push_event`](Self::push_event); `on_tick` sees the session right after each tick of the stream, so that
+    /// what is shown once a second does not depend on how fast events come.
+    pub fn push_event_with(&mut self, event: Event, on_tick: &mut dyn FnMut(&Session)) {
         self.order.push(event);
-        self.apply();
+        self.apply(on_tick);
     }
 
     /// The stream is over: what waited for its order is applied.
     pub fn finish(&mut self) {
+        self.finish_with(&mut |_| ());
+    }
+
+    /// As [`finish`](Self::finish), with `on_tick` as in [`push_event_with`](Self::push_event_with).
+    pub fn finish_with(&mut self, on_tick: &mut dyn FnMut(&Session)) {
         self.order.flush();
-        self.apply();
+        self.apply(on_tick);
     }
 
     /// The session as it stands, for outputs.
@@ -50,9 +61,13 @@ impl Pipeline {
         self.session.now_ns()
     }
 
-    fn apply(&mut self) {
+    fn apply(&mut self, on_tick: &mut dyn FnMut(&Session)) {
         while let Some(event) = self.order.pop() {
+            let tick = matches!(event, Event::Tick(_));
             self.session.apply(event);
+            if tick {
+                on_tick(&self.session);
+            }
         }
     }
 }

@@ -112,7 +112,7 @@ fn on_scale(points: &[Point], scale_ns: u64, f: &SiteFacts) -> Option<(Sustained
     let quarters = [at(1) - begin, at(2) - at(1), at(3) - at(2), end - at(3)];
     let average = net / 4.0;
     let fell = drawdown(points, from);
-    let recent_ns = ((8.0 * scale_ns as f64 / net) as u64).clamp(5 * SECOND_NS, scale_ns / 4);
+    let recent_ns = ((8.0 * scale_ns as f64 / net) as u64).clamp(scale_ns / 8, scale_ns / 4);
     let recent = end - net_at(points, last.0 - recent_ns);
     let expected = net * recent_ns as f64 / scale_ns as f64;
     let sustained = deviations >= DEVIATIONS

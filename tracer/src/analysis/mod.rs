@@ -83,3 +83,6 @@ impl Coverage {
 pub(crate) fn seconds(ns: u64) -> f64 {
     ns as f64 / SECOND_NS as f64
 }
+
+#[cfg(test)]
+mod tests;

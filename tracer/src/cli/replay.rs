@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::Screen;
 use super::common::{Show, ShowArgs};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
+use crate::pipeline::Pipeline;
+use crate::session::Session;
+use crate::source::replay::Replay;
 
 /// Run a recorded session through the same analysis again and print the report that the live run gave
 #[derive(Debug, clap::Args)]
@@ -43,7 +47,30 @@ impl From<Args> for Request {
     }
 }
 
+/// Sends the recorded events through the same pipeline as a live session.
 pub fn run(request: Request) -> Result<ExitCode, Failure> {
-    let _ = request;
-    Err(Failure::new(crate::failure::Class::Internal, "replay is not connected yet"))
+    if request.events {
+        return Err(Failure::new(
+            Class::Internal,
+            "the text form of events is not built into this gostray yet",
+        )
+        .with_hint("`--live` shows what changed, second by second"));
+    }
+    let mut replay = Replay::open(&request.file)?;
+    let mut pipeline = Pipeline::new();
+    let mut screen = if request.live { Screen::lines(request.show) } else { Screen::quiet(request.show) };
+    let mut failed = None;
+    let mut on_tick = |session: &Session| {
+        if screen.wants_updates() && failed.is_none() {
+            failed = screen.update(&session.snapshot()).err();
+        }
+    };
+    while let Some(event) = replay.next_event()? {
+        pipeline.push_event_with(event, &mut on_tick);
+    }
+    pipeline.finish_with(&mut on_tick);
+    match failed {
+        Some(failure) => Err(failure),
+        None => screen.finish(&pipeline.snapshot()),
+    }
 }

@@ -44,6 +44,9 @@ pub fn site(id: &str, kind: VerdictKind, created_at: Frame, live: u64) -> Site {
         first_seen_ns: 0,
         lifetimes: None,
         waits: Vec::new(),
+        vanished: 0,
+        found: 0,
+        past_waits: None,
     }
 }
 
@@ -134,8 +137,11 @@ fn suspect() -> Site {
                 text: "of those born here are expected never to end".into(),
             }],
         },
-        before: 21,
+        before: 22,
         born: 3,
+        vanished: 1,
+        found: 2,
+        past_waits: Some(percentiles(40, [900 * MS, 2 * S, 5 * S, 5 * S, 6 * S])),
         slope_per_s: Some(0.066),
         trend: vec![21, 21, 22, 22, 23, 24],
         oldest: Some(Age { ns: 45 * S, at_least: true }),
@@ -257,6 +263,9 @@ pub fn fixture() -> Snapshot {
             kernel_births: Some(5018),
             kernel_deaths: Some(4188),
             events: 11_870,
+            found: 2,
+            born_unidentified: 1,
+            died_unattributed: 4,
         },
         losses: vec![Loss {
             cause: "birth-ring-full",

@@ -10,6 +10,9 @@ use super::recent::Gone;
 use super::sites::{NoStack, SiteKey};
 use super::waits;
 
+/// How many looks may miss a goroutine while they could not read some entries.
+const UNREADABLE_PATIENCE: u8 = 5;
+
 impl Session {
     pub(super) fn birth(&mut self, e: &wire::Birth) {
         self.births_traced = true;
@@ -168,6 +171,7 @@ impl Session {
             doing = Doing::Coroutine;
         }
         if let Some(g) = self.goroutines.get_mut(&goid) {
+            g.looked_at = true;
             let was = g.activity;
             if was.doing == doing {
                 if was.at_least {
@@ -211,12 +215,46 @@ impl Session {
             Some(_) => {}
             None => return,
         }
+        self.remove_vanished(goid, t);
+    }
+
+    fn remove_vanished(&mut self, goid: u64, t: u64) {
         let Some(g) = self.goroutines.remove(&goid) else { return };
         self.counts.vanished += 1;
         if let Some(site) = self.sites.get_mut(g.site) {
             site.leave(g.born, t, true);
         }
         self.recent.note(goid, t, Gone::Vanished { site: g.site });
+    }
+
+    /// A look has ended. A goroutine that it found for the first time would have been mentioned; so one that was born
+    /// before the look and that no look ever mentioned is gone, and its death was lost. Those mentioned once are
+    /// mentioned again only when they change, so of them a look's silence says nothing.
+    pub(super) fn look_ended(&mut self, e: &wire::LookEdge) {
+        let begin = self.looks.begin_ns.take();
+        self.looks.ended += 1;
+        self.looks.last_end_ns = Some(e.h.time_ns);
+        (self.looks.read, self.looks.unreadable) = (e.read, e.unreadable);
+        let Some(begin) = begin else { return };
+        let looked_at = self.goroutines.values().filter(|g| g.looked_at).count() as u64;
+        if e.read < looked_at {
+            return; // it cannot have seen them all
+        }
+        let patience = if e.unreadable == 0 { 0 } else { UNREADABLE_PATIENCE };
+        let mut gone = Vec::new();
+        for (goid, g) in &mut self.goroutines {
+            if !g.looked_at && g.born.known_since_ns() < begin {
+                if g.missed >= patience {
+                    gone.push(*goid);
+                }
+                g.missed = g.missed.saturating_add(1);
+            }
+        }
+        // The map has no order, the memory of those that left has one.
+        gone.sort_unstable();
+        for goid in gone {
+            self.remove_vanished(goid, begin);
+        }
     }
 
     fn enter(&mut self, goid: u64, key: SiteKey, pcs: (u64, u64), born: Born, doing: Doing, t: u64) {
@@ -229,7 +267,8 @@ impl Session {
             site.enter(born);
         }
         let activity = Activity { doing, since_ns: t, at_least: true };
-        self.goroutines.insert(goid, Goroutine { site, born, activity, blocked: 0 });
+        let looked_at = !matches!(born, Born::Traced(_));
+        self.goroutines.insert(goid, Goroutine { site, born, activity, blocked: 0, looked_at, missed: 0 });
     }
 
     fn site(&mut self, key: SiteKey, gopc: u64, start_pc: u64, t: u64) -> u32 {

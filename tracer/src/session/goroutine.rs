@@ -88,6 +88,10 @@ pub struct Goroutine {
     pub activity: Activity,
     /// The stack it was last seen blocked in; 0 when none was read.
     pub blocked: u64,
+    /// A look has mentioned it.
+    pub looked_at: bool,
+    /// Looks that came after its birth and did not mention it, while none ever has.
+    pub missed: u8,
 }
 
 /// The site of a goroutine whose site is beyond the limit.

@@ -146,11 +146,7 @@ impl Session {
             Event::Seen(e) => self.seen(&e, true),
             Event::State(e) => self.seen(&e, false),
             Event::LookBegin(e) => self.looks.begin_ns = Some(e.h.time_ns),
-            Event::LookEnd(e) => {
-                self.looks.ended += 1;
-                self.looks.last_end_ns = Some(e.h.time_ns);
-                (self.looks.read, self.looks.unreadable) = (e.read, e.unreadable);
-            }
+            Event::LookEnd(e) => self.look_ended(&e),
             Event::Tick(h) => self.sites.sample(&mut self.clock, h.time_ns),
             Event::Loss(e) => self.losses.apply(&e),
             Event::Totals(e) => self.kernel = Some(e),
@@ -203,3 +199,8 @@ impl Session {
         self.losses.add(loss::SESSION_LIMIT.into(), 1, self.now_ns, self.now_ns);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod scenario;
+#[cfg(test)]
+mod tests;

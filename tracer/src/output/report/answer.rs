@@ -6,7 +6,12 @@ use super::super::page::Page;
 use super::super::style::Ink;
 use super::super::words;
 use crate::session::Snapshot;
-use crate::session::snapshot::{Site, VerdictKind};
+use crate::session::snapshot::{Site, VerdictKind, Wait};
+
+/// `go` statements that the first lines name; the rest is below.
+const NAMED: usize = 10;
+/// What a session says of goroutines that no look has come by: nothing for a headline.
+const NOT_YET_SEEN: &str = "<not yet seen>";
 
 /// One `go` statement: several sites when it was reached along several call chains.
 struct Statement<'a> {
@@ -27,7 +32,8 @@ impl Statement<'_> {
             text.push_str(&format!(", {}", words::slope(slope)));
         }
         let mut waits: Vec<(&str, u64)> = Vec::new();
-        for wait in self.sites.iter().flat_map(|s| &s.waits) {
+        let known = |w: &&Wait| w.reason != NOT_YET_SEEN;
+        for wait in self.sites.iter().flat_map(|s| &s.waits).filter(known) {
             match waits.iter_mut().find(|(reason, _)| *reason == wait.reason) {
                 Some((_, count)) => *count += wait.count,
                 None => waits.push((&wait.reason, wait.count)),
@@ -111,9 +117,12 @@ pub fn write(page: &mut Page, snapshot: &Snapshot) {
         ));
     } else {
         page.paragraph(&format!("{word}  {} `go` statements in {who} {says}:", list.len()));
-        for s in list {
+        for s in list.iter().take(NAMED) {
             let place = page.style().paint(Ink::Strong, &s.place);
             page.raw(&format!("  {place}  {}", s.in_numbers()));
+        }
+        if list.len() > NAMED {
+            page.raw(&format!("  … and {} more, see below", list.len() - NAMED));
         }
     }
     also(page, kind, &suspects, &unknowns);
@@ -170,7 +179,13 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
         counts.push_str(&format!(", {} for cgo callbacks", totals.live_extra));
     }
     if totals.vanished > 0 {
-        counts.push_str(&format!(", {} vanished between two looks", totals.vanished));
+        counts.push_str(&format!(", {} gone without a death event", totals.vanished));
+    }
+    if totals.born_unidentified > 0 {
+        counts.push_str(&format!(", {} born that could not be read", totals.born_unidentified));
+    }
+    if totals.died_unattributed > 0 {
+        counts.push_str(&format!(", {} died that no site is known of", totals.died_unattributed));
     }
     page.paragraph(&what.join(" · "));
     page.paragraph(&counts);

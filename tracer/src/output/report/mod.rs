@@ -10,10 +10,13 @@ mod tail;
 use super::page::Page;
 use super::style::Style;
 use crate::session::Snapshot;
-use crate::session::snapshot::VerdictKind;
+use crate::session::snapshot::{Site, VerdictKind};
 
-/// How many healthy sites are named without [`Options::all`].
-const HEALTHY_SHOWN: usize = 5;
+/// Without [`Options::all`], as many suspects are shown in full: the rest, like all that is healthy or unknown, gets a
+/// line in a table. Leaks are always shown in full.
+const SUSPECTS_IN_FULL: usize = 5;
+/// And as many lines has such a table.
+const TABLE_LINES: usize = 5;
 
 /// What a report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +42,17 @@ pub fn text(snapshot: &Snapshot, options: &Options) -> String {
     answer::write(&mut page, snapshot);
     answer::context(&mut page, snapshot, options.show_time);
 
-    let in_full = |kind: VerdictKind, system: bool| options.all || (kind != VerdictKind::Healthy && !system);
-    for (n, s) in snapshot.sites.iter().filter(|s| in_full(s.verdict.kind, s.system)).enumerate() {
+    let (full, short) = choose(snapshot, options.all);
+    for (n, s) in full.iter().enumerate() {
         page.blank();
         site::write(&mut page, n + 1, s);
     }
-    if !options.all {
-        tail::healthy(&mut page, snapshot, HEALTHY_SHOWN);
+    for kind in [VerdictKind::Suspect, VerdictKind::Unknown, VerdictKind::Healthy] {
+        let sites: Vec<&Site> =
+            short.iter().copied().filter(|s| s.verdict.kind == kind && !s.system).collect();
+        tail::table(&mut page, kind, &sites, TABLE_LINES);
     }
+    tail::system(&mut page, &short);
     tail::losses(&mut page, snapshot);
     tail::probes(&mut page, snapshot, options.all);
     tail::notes(&mut page, snapshot);
@@ -54,6 +60,22 @@ pub fn text(snapshot: &Snapshot, options: &Options) -> String {
     tail::ended(&mut page, snapshot);
     tail::certainty(&mut page, snapshot);
     page.finish()
+}
+
+/// Which sites are shown in full, and which in short.
+fn choose(snapshot: &Snapshot, all: bool) -> (Vec<&Site>, Vec<&Site>) {
+    let mut suspects = 0;
+    snapshot.sites.iter().partition(|s| {
+        if s.verdict.kind == VerdictKind::Suspect && !s.system {
+            suspects += 1;
+        }
+        all || match s.verdict.kind {
+            _ if s.system => false,
+            VerdictKind::Leak => true,
+            VerdictKind::Suspect => suspects <= SUSPECTS_IN_FULL,
+            VerdictKind::Unknown | VerdictKind::Healthy => false,
+        }
+    })
 }
 
 #[cfg(test)]

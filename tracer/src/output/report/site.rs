@@ -41,6 +41,9 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
         page.field("lifetimes", &format!("of {} that ended: {}", l.count, words::percentiles(l, false)));
     }
     waits(page, site);
+    if let Some(p) = &site.past_waits {
+        page.field("past waits", &format!("{} that ended: {}", p.count, words::percentiles(p, false)));
+    }
     page.field("created by", "");
     stack(page, &site.creation);
     if let Some((wait, example)) = site.waits.iter().find_map(|w| Some((w, w.example.as_ref()?))) {
@@ -51,7 +54,17 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
 }
 
 fn counts(site: &Site) -> String {
-    format!("{} alive; {} born, {} died, {} were there before", site.live, site.born, site.died, site.before)
+    let mut text = format!(
+        "{} alive; {} born, {} died, {} were there before",
+        site.live, site.born, site.died, site.before
+    );
+    if site.vanished > 0 {
+        text.push_str(&format!(", {} gone without a death event", site.vanished));
+    }
+    if site.found > 0 {
+        text.push_str(&format!("; {} of the births were not traced but found by a look", site.found));
+    }
+    text
 }
 
 fn trend(site: &Site, on_a_terminal: bool) -> String {

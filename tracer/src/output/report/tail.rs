@@ -4,18 +4,15 @@ use super::super::page::Page;
 use super::super::style::Ink;
 use super::super::words;
 use crate::session::Snapshot;
-use crate::session::snapshot::{EndReason, VerdictKind};
+use crate::session::snapshot::{EndReason, Site, VerdictKind};
 
-/// The healthy sites in a table: the largest first, as the snapshot orders them.
-pub fn healthy(page: &mut Page, snapshot: &Snapshot, shown: usize) {
-    let sites: Vec<_> =
-        snapshot.sites.iter().filter(|s| s.verdict.kind == VerdictKind::Healthy && !s.system).collect();
-    let system = snapshot.sites.iter().filter(|s| s.system).count();
-    if sites.is_empty() && system == 0 {
+/// Sites of one verdict in a table: the largest first, as the snapshot orders them.
+pub fn table(page: &mut Page, kind: VerdictKind, sites: &[&Site], shown: usize) {
+    if sites.is_empty() {
         return;
     }
     page.blank();
-    let word = page.style().paint(Ink::Verdict(VerdictKind::Healthy), "HEALTHY");
+    let word = page.style().paint(Ink::Verdict(kind), &words::verdict(kind).to_uppercase());
     let live: u64 = sites.iter().map(|s| s.live).sum();
     page.paragraph(&format!(
         "{word}  {} with {} alive",
@@ -30,16 +27,23 @@ pub fn healthy(page: &mut Page, snapshot: &Snapshot, shown: usize) {
             page.style().paint(Ink::Faint, &words::clean(&s.verdict.why))
         ));
     }
-    let hidden = sites.len().saturating_sub(shown);
-    if hidden > 0 || system > 0 {
-        let mut rest = Vec::new();
-        if hidden > 0 {
-            rest.push(format!("{hidden} more"));
-        }
-        if system > 0 {
-            rest.push(format!("{} of the runtime's own", words::count(system as u64, "site")));
-        }
-        page.raw(&format!("  … and {} (`--all` shows every one)", rest.join(" and ")));
+    if sites.len() > shown {
+        page.raw(&format!("  … and {} more (`--all` shows every one)", sites.len() - shown));
+    }
+}
+
+/// The runtime's own sites, in one line.
+pub fn system(page: &mut Page, sites: &[&Site]) {
+    let own = sites.iter().filter(|s| s.system);
+    let (count, live) = own.fold((0, 0), |(n, live), s| (n + 1, live + s.live));
+    if count > 0 {
+        let text = format!(
+            "{} of the runtime's own with {} alive (`--all` shows every one)",
+            words::count(count, "site"),
+            words::count(live, "goroutine")
+        );
+        page.blank();
+        page.raw(&text);
     }
 }
 
@@ -162,8 +166,12 @@ pub fn certainty(page: &mut Page, snapshot: &Snapshot) {
     if snapshot.probes.is_empty() {
         doubts.push("no probes: goroutines that lived between two looks were not seen".to_owned());
     }
-    if snapshot.totals.vanished > 0 {
-        doubts.push(format!("{} without a death event", words::count(snapshot.totals.vanished, "goroutine")));
+    let t = &snapshot.totals;
+    if t.vanished > 0 {
+        doubts.push(format!("{} gone without a death event", words::count(t.vanished, "goroutine")));
+    }
+    if t.born_unidentified > 0 {
+        doubts.push(format!("{} that could not be read", words::count(t.born_unidentified, "birth")));
     }
     if snapshot.end.is_none() {
         doubts.push("no end in the stream".to_owned());

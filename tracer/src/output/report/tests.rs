@@ -156,3 +156,25 @@ fn suspects_and_unknowns_lead_when_nothing_leaks() {
     assert!(report.starts_with("SUSPECT  the `go` statement at /s.go:1 in api-server (pid 4242) may leak"));
     assert_eq!(report.lines().nth(1).unwrap(), "Also: /u.go:1 cannot be judged.");
 }
+
+#[test]
+fn many_suspects_and_unknowns_do_not_bury_the_leak() {
+    let mut s = fixture();
+    for n in 0..200 {
+        let kind = if n % 2 == 0 { VerdictKind::Suspect } else { VerdictKind::Unknown };
+        s.sites.push(site(&format!("x{n}"), kind, frame("main.x", "/x.go", n), 1));
+    }
+    s.sites.sort_by_key(|s| s.verdict.kind);
+    let report = plain(&s);
+    assert!(report.starts_with("LEAK  the `go` statement at /src/api/fanout.go:57"));
+    assert!(report.lines().count() < 150, "{}", report.lines().count());
+    assert!(report.contains("SUSPECT  96 sites with 96 goroutines alive"), "{report}");
+    assert!(report.contains("UNKNOWN  101 sites with 105 goroutines alive"), "{report}");
+    // Every leak is shown in full, however many there are.
+    for site in &mut s.sites {
+        site.verdict.kind = VerdictKind::Leak;
+    }
+    let report = plain(&s);
+    assert_eq!(report.matches("created by").count(), s.sites.iter().filter(|s| !s.system).count());
+    assert!(report.lines().nth(11).unwrap().starts_with("  … and "), "{report}");
+}
