@@ -57,7 +57,10 @@ fn build() -> Result<()> {
     )
     .with_context(|| {
         let linker = ebpf.linker_dir.display();
-        format!("the eBPF object does not build with toolchain `{}` and `{linker}/bpf-linker`", ebpf.toolchain)
+        format!(
+            "the eBPF object does not build with toolchain `{}` and `{linker}/bpf-linker`",
+            ebpf.toolchain
+        )
     })?;
     check(&object)
 }
@@ -66,8 +69,9 @@ fn build() -> Result<()> {
 fn choose() -> Result<Ebpf> {
     if let Some(name) = env::var_os(TOOLCHAIN_VAR).filter(|v| !v.is_empty()) {
         let name = name.to_string_lossy();
-        return toolchain::find_named(&name)
-            .map_err(|lack| anyhow!("`{TOOLCHAIN_VAR}={name}` cannot be used: {lack}; try: cargo xtask setup"));
+        return toolchain::find_named(&name).map_err(|lack| {
+            anyhow!("`{TOOLCHAIN_VAR}={name}` cannot be used: {lack}; try: cargo xtask setup")
+        });
     }
     let mut lacks = Vec::new();
     for way in Way::ALL {
