@@ -2,6 +2,7 @@
 //! with the words `needs root and the kernel: cargo xtask test`, so that plain `cargo test` needs neither.
 
 pub mod fixtures;
+pub mod gostray;
 pub mod truth;
 
 pub use fixtures::{Fixture, Running, root_only};
