@@ -2,8 +2,18 @@
 
 use std::process::ExitCode;
 
-use super::common::ColorChoice;
-use crate::failure::{Class, Failure};
+use super::common::{ColorChoice, Show};
+use super::live;
+use super::print::{Stream, print};
+use crate::failure::{Class, Fail as _, Failure};
+use crate::gobin::GoBinary;
+use crate::memory::ProcessMemory;
+use crate::output::doctor::{self, Blocker, Diagnosis, Program, SCHEMA, Site};
+use crate::probe::calibrate::{self, TrapCost};
+use crate::probe::load::{Loaded, Options};
+use crate::probe::{plan, verify};
+use crate::source::live::prepare::read_wait_reasons;
+use crate::target::Environment;
 
 /// Say what works here: kernel, permissions, the program's Go version, each planned probe and its cost
 ///
@@ -42,8 +52,126 @@ impl From<Args> for Request {
     }
 }
 
-/// The driver is not connected yet.
-pub fn run(_: Request) -> Result<ExitCode, Failure> {
-    Err(Failure::new(Class::Internal, "`doctor` is not built into this gostray yet")
-        .with_hint("`gostray report FILE` works on recorded sessions"))
+pub fn run(request: Request) -> Result<ExitCode, Failure> {
+    let environment = Environment::probe();
+    let blockers = environment.blockers();
+    let code = blockers.first().map_or(0, |b| b.class().code());
+    let trap = if blockers.is_empty() { Some(trap_cost()) } else { None };
+    let (trap, trap_unknown_because) = match trap {
+        Some(Ok(cost)) => (Some(cost), None),
+        Some(Err(e)) => (None, Some(e)),
+        None => (None, Some("tracing is not possible here, see above".to_owned())),
+    };
+    let diagnosis = Diagnosis {
+        schema: SCHEMA,
+        gostray_version: env!("CARGO_PKG_VERSION"),
+        blockers: blockers.iter().map(|b| Blocker { what: b.to_string(), try_this: b.hint() }).collect(),
+        environment,
+        trap,
+        trap_unknown_because,
+        program: request.pid.map(program).transpose()?,
+    };
+    let text = if request.json {
+        serde_json::to_string_pretty(&diagnosis).map_err(|e| Failure::because(Class::Internal, e))? + "\n"
+    } else {
+        let show = Show { json: false, all: true, color: request.color, fail_on: None };
+        doctor::text(&diagnosis, show.style_of_stdout())
+    };
+    print(Stream::Out, &text)?;
+    let code = match &diagnosis.program {
+        Some(p) if code == 0 && !p.traceable => Class::NoSafeSite.code(),
+        _ => code,
+    };
+    Ok(code.into())
+}
+
+/// Two kinds of trap on our own body.
+fn trap_cost() -> Result<TrapCost, String> {
+    let options = Options {
+        ring_bytes: 1 << 16,
+        stacks: 16,
+        layout: tracer_common::config::GoLayout::UNKNOWN,
+        diagnostics: false,
+    };
+    let mut loaded = Loaded::load(&options).map_err(chain)?;
+    calibrate::measure(&mut loaded).map_err(chain)
+}
+
+/// What is recognised in a program, and where each probe would go. Reads only.
+fn program(pid: u32) -> Result<Program, Failure> {
+    let target = live::open(pid)?;
+    let data = live::map(&target)?;
+    let binary = GoBinary::parse(&data).map_err(|e| live::not_readable(&target, e))?;
+    let maps = target.maps()?;
+    let memory = ProcessMemory::new(target.pid() as u32);
+    let bias = target.exe_load_bias(&maps, &live::segments(&binary));
+    let plan = plan(&binary, true);
+    let usable = plan.is_usable();
+    let mut sites: Vec<Site> = plan
+        .sites
+        .into_iter()
+        .map(|site| {
+            let file = binary.bytes(site.entry, (site.end - site.entry) as usize).unwrap_or_default();
+            let refused = match &bias {
+                Ok(bias) => verify::confirm(&site, file, &memory, *bias).err().map(|r| r.to_string()),
+                Err(e) => Some(e.to_string()),
+            };
+            Site {
+                role: site.role.name(),
+                function: Some(site.function),
+                offset: Some(site.addr - site.entry),
+                instruction: Some(site.instruction),
+                cost_class: Some(site.cost),
+                fallback_because: Some(site.fallback_because).filter(|t| !t.is_empty()),
+                refused_because: refused,
+            }
+        })
+        .collect();
+    sites.extend(plan.refused.iter().map(|(role, refusal)| Site {
+        role: role.name(),
+        function: None,
+        offset: None,
+        instruction: None,
+        cost_class: None,
+        fallback_because: None,
+        refused_because: Some(refusal.to_string()),
+    }));
+    let needed = |role: &str| sites.iter().any(|s| s.role == role && s.refused_because.is_none());
+    let layout = binary.layout();
+    let globals = binary.globals();
+    Ok(Program {
+        pid: target.pid() as u32,
+        comm: target.comm().to_owned(),
+        exe: target.exe_path().to_string_lossy().into_owned(),
+        go_version: binary.version().raw.clone(),
+        main_package: binary.main_package().map(str::to_owned),
+        build_id: binary.build_id(),
+        position_independent: binary.is_pie(),
+        load_bias: bias.as_ref().ok().copied(),
+        functions: binary.functions().len(),
+        traceable: usable && layout.is_ok() && needed("create") && needed("exit"),
+        layout: layout.as_ref().ok().map(|l| l.provenance.clone()),
+        layout_unknown_because: layout.as_ref().err().map(ToString::to_string),
+        looks_impossible_because: globals.allgs.err().map(|r| r.to_string()),
+        wait_reasons: match globals.wait_reasons {
+            Ok(table) => bias.ok().and_then(|bias| {
+                read_wait_reasons(&memory, (table.addr.wrapping_add(bias), table.len))
+                    .map(|names| names.len())
+            }),
+            Err(_) => None,
+        },
+        warnings: plan.warnings,
+        sites,
+    })
+}
+
+fn chain(e: impl std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
 }

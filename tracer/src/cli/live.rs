@@ -152,7 +152,7 @@ pub fn watch(
 
 /// Opens a process to watch. What is wrong with the process is said before what is wrong with our permissions, except
 /// where the one comes from the other.
-fn open(pid: u32) -> Result<Target, Failure> {
+pub(super) fn open(pid: u32) -> Result<Target, Failure> {
     match Target::open(i32::try_from(pid).unwrap_or(i32::MAX)) {
         Ok(target) => Ok(target),
         Err(e @ TargetError::NotPermitted { .. }) => {

@@ -90,6 +90,9 @@ impl<'d> Live<'d> {
         for text in warnings {
             emit(&Event::Note(header(kind::NOTE, now), Note { code: "inlined-copy".to_owned(), text }), sink);
         }
+        for site in &sites {
+            loaded.ready(site)?;
+        }
         let mut placed = Vec::new();
         for site in sites {
             let file = binary.bytes(site.entry, (site.end - site.entry) as usize);

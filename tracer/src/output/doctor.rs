@@ -1,0 +1,177 @@
+//! What `gostray doctor` found: the machine, ourselves, a program and its probe sites.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Style;
+use super::style::Ink;
+use crate::probe::calibrate::TrapCost;
+use crate::probe::code::CostClass;
+use crate::target::Environment;
+
+/// Version of the JSON form (`docs/json.md`).
+pub const SCHEMA: &str = "gostray.doctor/1";
+
+#[derive(Debug, Serialize)]
+pub struct Diagnosis {
+    pub schema: &'static str,
+    pub gostray_version: &'static str,
+    pub environment: Environment,
+    /// Why nothing can be traced here; empty when nothing stands against it.
+    pub blockers: Vec<Blocker>,
+    /// What one hit costs on this machine, with an empty program on our own body.
+    pub trap: Option<TrapCost>,
+    pub trap_unknown_because: Option<String>,
+    pub program: Option<Program>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Blocker {
+    pub what: String,
+    #[serde(rename = "try")]
+    pub try_this: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Program {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: String,
+    pub go_version: String,
+    pub main_package: Option<String>,
+    pub build_id: Option<String>,
+    pub position_independent: bool,
+    pub load_bias: Option<u64>,
+    /// Entries of the function table.
+    pub functions: usize,
+    /// Births and deaths can be traced.
+    pub traceable: bool,
+    pub layout: Option<String>,
+    pub layout_unknown_because: Option<String>,
+    pub looks_impossible_because: Option<String>,
+    /// How many names the program's own table of wait reasons has.
+    pub wait_reasons: Option<usize>,
+    pub warnings: Vec<String>,
+    pub sites: Vec<Site>,
+}
+
+/// A planned probe. Confirmed (not refused): decoding from the function's first byte lands on the instruction, and the
+/// function's bytes in the file and in the process's memory are equal.
+#[derive(Debug, Serialize)]
+pub struct Site {
+    pub role: &'static str,
+    pub function: Option<String>,
+    pub offset: Option<u64>,
+    pub instruction: Option<String>,
+    pub cost_class: Option<CostClass>,
+    pub fallback_because: Option<String>,
+    pub refused_because: Option<String>,
+}
+
+/// For people.
+pub fn text(d: &Diagnosis, style: Style) -> String {
+    let mut out = String::new();
+    let e = &d.environment;
+    let yes = |known: Option<bool>| match known {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not known",
+    };
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{} {value}", style.paint(Ink::Strong, &format!("{name:<14}")));
+    };
+    line("gostray", d.gostray_version.to_owned());
+    line("kernel", format!("{} on {}, {} CPUs", e.kernel_release, e.machine, number(e.cpus)));
+    let caps = e.capabilities.map_or("not known".to_owned(), |c| {
+        let missing = c.missing(e.kernel);
+        if missing.is_empty() {
+            "all that are needed".to_owned()
+        } else {
+            format!("missing {}", missing.join(", "))
+        }
+    });
+    line("capabilities", format!("{caps} (uid {})", e.effective_uid));
+    line("uprobes", if e.uprobe_pmu.is_some() { "yes" } else { "no" }.to_owned());
+    line("BTF", if e.btf { "yes" } else { "no (not needed)" }.to_owned());
+    line("PID namespace", format!("the machine's own: {}", yes(e.initial_pid_namespace)));
+    match (&d.trap, &d.trap_unknown_because) {
+        (Some(t), _) => line(
+            "one trap costs",
+            format!(
+                "{:.0} ns emulated, {:.0} ns stepped (measured on gostray itself)",
+                t.emulated_ns, t.stepped_ns
+            ),
+        ),
+        (None, Some(why)) => line("one trap costs", format!("not measured: {why}")),
+        (None, None) => {}
+    }
+    for b in &d.blockers {
+        line("cannot trace", format!("{}\n               try: {}", b.what, b.try_this));
+    }
+    if d.blockers.is_empty() {
+        line("verdict", "tracing works here".to_owned());
+    }
+    if let Some(p) = &d.program {
+        program(p, style, &mut out);
+    }
+    out
+}
+
+fn program(p: &Program, style: Style, out: &mut String) {
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{} {value}", style.paint(Ink::Strong, &format!("{name:<14}")));
+    };
+    line("", String::new());
+    line("process", format!("{} ({})", p.pid, p.comm));
+    line("executable", p.exe.clone());
+    line(
+        "Go",
+        format!(
+            "{}, {}, {} functions{}",
+            p.go_version,
+            p.main_package.as_deref().unwrap_or("main package not recorded"),
+            p.functions,
+            match (p.position_independent, p.load_bias) {
+                (true, Some(bias)) => format!(", position independent at {bias:#x}"),
+                (true, None) => ", position independent".to_owned(),
+                _ => String::new(),
+            }
+        ),
+    );
+    if let Some(id) = &p.build_id {
+        line("build id", id.clone());
+    }
+    let layout =
+        p.layout.clone().or_else(|| p.layout_unknown_because.as_ref().map(|w| format!("not known: {w}")));
+    line("layout", layout.unwrap_or_default());
+    line(
+        "looks",
+        p.looks_impossible_because.as_ref().map_or("possible".to_owned(), |w| format!("not possible: {w}")),
+    );
+    line("wait reasons", p.wait_reasons.map_or("shown as numbers".to_owned(), |n| format!("{n} names")));
+    for w in &p.warnings {
+        line("warning", w.clone());
+    }
+    for s in &p.sites {
+        let place = match (&s.function, s.offset, &s.instruction) {
+            (Some(f), Some(o), Some(i)) => format!("{f}+{o:#x}  {i}"),
+            _ => String::new(),
+        };
+        let verdict = match (&s.refused_because, s.cost_class) {
+            (Some(why), _) => format!("refused: {why}"),
+            (None, Some(cost)) => format!("{cost}, confirmed in memory"),
+            (None, None) => String::new(),
+        };
+        let fallback = s.fallback_because.as_ref().map_or(String::new(), |w| format!(" (fallback: {w})"));
+        line(&format!("site {}", s.role), format!("{place}  {verdict}{fallback}"));
+    }
+    line(
+        "verdict",
+        if p.traceable { "births and deaths can be traced" } else { "cannot be traced" }.to_owned(),
+    );
+}
+
+fn number(n: Option<u32>) -> String {
+    n.map_or("?".to_owned(), |n| n.to_string())
+}
