@@ -9,11 +9,14 @@
 
 pub mod analysis;
 pub mod cli;
+pub mod drive;
 pub mod event;
+pub mod failure;
 pub mod gobin;
 pub mod memory;
 pub mod order;
 pub mod output;
+pub mod pipeline;
 pub mod probe;
 pub mod record;
 pub mod session;

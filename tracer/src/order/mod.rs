@@ -1,1 +1,181 @@
-//! (room under construction)
+//! Puts the events of several CPUs, and of the user side, in the order in which they happened.
+//!
+//! Events are held back until the stream has moved on by the window's length, then released by time; equal times keep
+//! the order of arrival. What comes later than that is released at once and counted: it becomes a `Loss` event of
+//! cause `LATE`, whose times come from the stream. Definitions (stacks, symbols, the target, …) are facts
+//! without a moment: they pass straight through, neither delayed nor moving the window. The same input gives the
+//! same output, in a live run and in a replay.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+
+use tracer_common::wire::{self, kind, loss};
+
+use crate::event::{Event, header};
+
+/// How long an event is held back unless told otherwise: 100 ms, an order above the time between two drains of the ring
+/// buffer.
+pub const DEFAULT_WINDOW_NS: u64 = 100_000_000;
+
+/// How many events may wait at most. Beyond it the oldest are released early, so memory stays bounded whatever the
+/// times in the stream are.
+pub const MAX_HELD: usize = 1 << 20;
+
+/// The ordering window. Push events as they come, pop them in order.
+#[derive(Debug)]
+pub struct Reorder {
+    window_ns: u64,
+    held: BinaryHeap<Held>,
+    ready: VecDeque<Event>,
+    /// Greatest time seen.
+    newest_ns: u64,
+    /// Time of the last event released in order.
+    released_ns: u64,
+    arrivals: u64,
+    late: Option<Late>,
+    late_total: u64,
+    max_held: usize,
+}
+
+#[derive(Debug)]
+struct Late {
+    count: u64,
+    from_ns: u64,
+    to_ns: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    time_ns: u64,
+    arrival: u64,
+    event: Event,
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Held {}
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Held {
+    /// Reversed, because `BinaryHeap` gives the greatest first and the earliest is wanted.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.time_ns, other.arrival).cmp(&(self.time_ns, self.arrival))
+    }
+}
+
+/// A fact that holds from the moment it is known, whatever its time.
+pub fn is_definition(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::StackDef(_)
+            | Event::Target(..)
+            | Event::Symbol(..)
+            | Event::ProbeSite(..)
+            | Event::WaitReasons(..)
+            | Event::Note(..)
+    )
+}
+
+impl Default for Reorder {
+    fn default() -> Self {
+        Self::new(DEFAULT_WINDOW_NS)
+    }
+}
+
+impl Reorder {
+    /// `window_ns`: how long an event waits for earlier ones, in nanoseconds of the stream's own time.
+    pub fn new(window_ns: u64) -> Self {
+        Self {
+            window_ns,
+            held: BinaryHeap::new(),
+            ready: VecDeque::new(),
+            newest_ns: 0,
+            released_ns: 0,
+            arrivals: 0,
+            late: None,
+            late_total: 0,
+            max_held: MAX_HELD,
+        }
+    }
+
+    /// Takes one event; what it releases is then there to [`pop`](Self::pop).
+    pub fn push(&mut self, event: Event) {
+        if is_definition(&event) {
+            self.ready.push_back(event);
+            return;
+        }
+        let time_ns = event.time_ns();
+        self.newest_ns = self.newest_ns.max(time_ns);
+        if time_ns < self.released_ns {
+            self.count_late(time_ns);
+            self.ready.push_back(event);
+        } else {
+            self.held.push(Held { time_ns, arrival: self.arrivals, event });
+            self.arrivals += 1;
+        }
+        let due = self.newest_ns.saturating_sub(self.window_ns);
+        while self.held.peek().is_some_and(|h| h.time_ns < due) || self.held.len() > self.max_held {
+            self.release();
+        }
+    }
+
+    /// The next event in order, as far as it is certain.
+    pub fn pop(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    /// The stream is over: everything held becomes ready, in order.
+    pub fn flush(&mut self) {
+        while !self.held.is_empty() {
+            self.release();
+        }
+        self.report_late();
+    }
+
+    /// How many events came too late until now.
+    pub fn late(&self) -> u64 {
+        self.late_total
+    }
+
+    /// How many events wait for the window to pass.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn release(&mut self) {
+        let Some(Held { time_ns, event, .. }) = self.held.pop() else { return };
+        self.released_ns = self.released_ns.max(time_ns);
+        // A late event is reported with the next tick and before the end, so that the loss is inside the session.
+        if matches!(event, Event::Tick(_) | Event::End(_)) {
+            self.report_late();
+        }
+        self.ready.push_back(event);
+    }
+
+    fn count_late(&mut self, time_ns: u64) {
+        self.late_total += 1;
+        let late = self.late.get_or_insert(Late { count: 0, from_ns: time_ns, to_ns: time_ns });
+        late.count += 1;
+        late.from_ns = late.from_ns.min(time_ns);
+        late.to_ns = late.to_ns.max(self.released_ns);
+    }
+
+    fn report_late(&mut self) {
+        let Some(late) = self.late.take() else { return };
+        self.ready.push_back(Event::Loss(wire::Loss {
+            h: header(kind::LOSS, late.to_ns),
+            from_ns: late.from_ns,
+            count: late.count,
+            cause: loss::LATE.into(),
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,206 @@
 //! What is known about the target's goroutines, built from events and nothing else.
+//!
+//! [`Session::apply`] is the only thing that changes a session; it takes any event in any order and never fails.
+//! [`Session::snapshot`] draws the picture: the same events give the same bytes. No clock, no file, no
+//! thread: time is the greatest time seen in the stream, and ticks drive what depends on it.
+//!
+//! Memory is bounded by the goroutines alive and the creation sites, each with a [limit](Limits); a goroutine that
+//! ended leaves a count and its lifetime in a histogram.
 
+mod apply;
+pub mod distribution;
+mod goroutine;
+mod limits;
+pub mod loss_ledger;
+mod picture;
+mod recent;
+mod rows;
+pub mod series;
+mod sites;
 pub mod snapshot;
+mod symbols;
+mod waits;
 
+use std::collections::HashMap;
+
+use tracer_common::wire::{self, loss};
+
+use crate::event::{Event, Note, ProbeSite, TargetInfo};
+
+pub use limits::Limits;
 pub use snapshot::Snapshot;
+
+use goroutine::Goroutine;
+use loss_ledger::LossLedger;
+use recent::Recent;
+use series::Clock;
+use sites::Sites;
+use symbols::Symbols;
+
+/// Everything that events have told.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    /// Time of the first event that has a moment, and the greatest time since.
+    first_ns: Option<u64>,
+    now_ns: u64,
+    target: Option<Box<TargetInfo>>,
+    end: Option<wire::End>,
+    kernel: Option<wire::Totals>,
+    counts: Counts,
+    losses: LossLedger,
+    probes: Vec<ProbeSite>,
+    notes: Vec<Note>,
+    wait_reasons: Vec<String>,
+    symbols: Symbols,
+    goroutines: HashMap<u64, Goroutine>,
+    /// Placeholders of extra Ms by goid; true while in use.
+    extras: HashMap<u64, bool>,
+    recent: Recent,
+    sites: Sites,
+    clock: Clock,
+    looks: Looks,
+    /// A create probe stands: whoever is born is told of.
+    births_traced: bool,
+}
+
+/// Counts over all sites.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    events: u64,
+    born: u64,
+    found: u64,
+    born_unidentified: u64,
+    died: u64,
+    died_unattributed: u64,
+    before: u64,
+    vanished: u64,
+}
+
+/// The looks so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    ended: u64,
+    begin_ns: Option<u64>,
+    last_end_ns: Option<u64>,
+    /// Of the last look.
+    read: u64,
+    unreadable: u64,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub fn with_limits(limits: Limits) -> Self {
+        Self {
+            first_ns: None,
+            now_ns: 0,
+            target: None,
+            end: None,
+            kernel: None,
+            counts: Counts::default(),
+            losses: LossLedger::default(),
+            probes: Vec::new(),
+            notes: Vec::new(),
+            wait_reasons: Vec::new(),
+            symbols: Symbols::default(),
+            goroutines: HashMap::new(),
+            extras: HashMap::new(),
+            recent: Recent::new(limits.recent),
+            sites: Sites::default(),
+            clock: Clock::default(),
+            looks: Looks::default(),
+            births_traced: false,
+            limits,
+        }
+    }
+
+    /// Takes one event. Total: whatever the event and whatever came before.
+    pub fn apply(&mut self, event: Event) {
+        self.counts.events += 1;
+        if !crate::order::is_definition(&event) || matches!(event, Event::Target(..)) {
+            let t = event.time_ns();
+            self.first_ns.get_or_insert(t);
+            self.now_ns = self.now_ns.max(t);
+        }
+        match event {
+            Event::Birth(e) => self.birth(&e),
+            Event::Death(e) => self.death(e.h.goid, e.h.time_ns),
+            Event::Park(e) => self.park(&e),
+            Event::Ready(e) => self.wake(e.h.goid, e.h.time_ns, goroutine::Doing::Runnable),
+            Event::Run(e) => self.wake(e.h.goid, e.h.time_ns, goroutine::Doing::Running),
+            Event::CoroSwitch(e) => self.coro_switch(&e),
+            Event::StackDef(def) => {
+                if self.symbols.add_stack(def, &self.limits).is_err() {
+                    self.limit_reached();
+                }
+            }
+            Event::Seen(e) => self.seen(&e, true),
+            Event::State(e) => self.seen(&e, false),
+            Event::LookBegin(e) => self.looks.begin_ns = Some(e.h.time_ns),
+            Event::LookEnd(e) => self.look_ended(&e),
+            Event::Tick(h) => self.sites.sample(&mut self.clock, h.time_ns),
+            Event::Loss(e) => self.losses.apply(&e),
+            Event::Totals(e) => self.kernel = Some(e),
+            Event::End(e) => self.end = Some(e),
+            Event::Blocked(e) => {
+                if let Some(g) = self.goroutines.get_mut(&e.h.goid) {
+                    g.blocked = e.stack;
+                }
+            }
+            Event::Target(_, info) => self.target = Some(info),
+            Event::Symbol(_, symbol) => {
+                if self.symbols.add_symbol(symbol, &self.limits).is_err() {
+                    self.limit_reached();
+                }
+            }
+            Event::ProbeSite(_, probe) => self.probe(probe),
+            Event::WaitReasons(_, reasons) => {
+                self.wait_reasons = reasons.names;
+                self.wait_reasons.truncate(waits::MAX_REASONS);
+            }
+            Event::Note(_, note) => self.note(note),
+        }
+    }
+
+    /// The greatest time seen in the stream; 0 before the first event.
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The session's last event has come.
+    pub fn ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// What the stream said about the target.
+    pub fn target(&self) -> Option<&TargetInfo> {
+        self.target.as_deref()
+    }
+
+    /// The read-only picture, verdicts included. The same events give the same picture.
+    pub fn snapshot(&self) -> Snapshot {
+        picture::draw(self)
+    }
+
+    fn first_ns(&self) -> u64 {
+        self.first_ns.unwrap_or(0)
+    }
+
+    fn limit_reached(&mut self) {
+        self.losses.add(loss::SESSION_LIMIT.into(), 1, self.now_ns, self.now_ns);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod scenario;
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,13 @@ pub struct Totals {
     pub kernel_deaths: Option<u64>,
     /// Events applied.
     pub events: u64,
+    /// Of `born`: no birth was traced, a look found them.
+    pub found: u64,
+    /// Of `born`: the new goroutine could not be read, so it is followed nowhere.
+    pub born_unidentified: u64,
+    /// Of `died`: nothing else was known of them (alive before, and gone before the first look came by; or their
+    /// birth was lost). They belong to no site.
+    pub died_unattributed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -137,6 +144,12 @@ pub struct Site {
     pub lifetimes: Option<Percentiles>,
     /// What its living goroutines do now, most frequent first.
     pub waits: Vec<Wait>,
+    /// Gone without a death event: a look no longer found them. `before + born = live + died + vanished`.
+    pub vanished: u64,
+    /// Of `born`: no birth was traced, a look found them.
+    pub found: u64,
+    /// Waits that ended; absent without park events.
+    pub past_waits: Option<Percentiles>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

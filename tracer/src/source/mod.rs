@@ -1,1 +1,5 @@
-//! (room under construction)
+//! Where records come from. Live and replay differ here and in nothing else.
+
+pub mod live;
+pub mod replay;
+pub mod text;

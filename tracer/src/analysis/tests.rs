@@ -1,0 +1,228 @@
+//! Verdicts over whole worlds: leaks must be named in time, healthy twins never, whatever the chance.
+
+use crate::session::scenario::{NEVER, Rng, World, find, kinds};
+use crate::session::snapshot::VerdictKind::{self, Healthy, Leak, Suspect, Unknown};
+
+const SITE: u64 = 3;
+
+fn at_20_and_60(world: &World) -> [VerdictKind; 2] {
+    let verdicts = kinds(&world.verdicts(SITE, [20, 60]));
+    assert_eq!(verdicts.len(), 2, "{verdicts:?}");
+    [verdicts[0].1, verdicts[1].1]
+}
+
+/// With probes and looks, with looks alone, with probes alone.
+fn ways(world: &World) -> [World; 3] {
+    [world.clone(), World { births_traced: false, ..world.clone() }, World { looks: false, ..world.clone() }]
+}
+
+#[test]
+fn steady_leaks_are_named_in_time() {
+    for (rate, waits, at_20, at_60) in [
+        (10.0, "chan send", Leak, Leak),
+        (5.0, "chan send", Leak, Leak),
+        (1.0, "chan send", Leak, Leak),
+        (5.0, "chan receive", Suspect, Leak),
+        (5.0, "sync.Mutex.Lock", Suspect, Leak),
+        (5.0, "sync.WaitGroup.Wait", Suspect, Leak),
+        (1.0, "select", Suspect, Leak),
+        (5.0, "sleep", Suspect, Suspect),
+        (0.2, "chan receive (nil chan)", Leak, Leak),
+    ] {
+        let mut world = World::new();
+        world.leak(SITE, rate, (0.1, 70.0), waits);
+        for (way, world) in ways(&world).iter().enumerate().take(2) {
+            assert_eq!(at_20_and_60(world), [at_20, at_60], "{rate}/s in {waits}, way {way}");
+        }
+    }
+}
+
+#[test]
+fn without_looks_the_place_is_unknown_and_takes_longer() {
+    let mut world = World { looks: false, ..World::new() };
+    world.leak(SITE, 5.0, (0.1, 130.0), "chan send");
+    assert_eq!(kinds(&world.verdicts(SITE, [20, 60, 100])), [(20, Suspect), (60, Suspect), (100, Leak)]);
+}
+
+#[test]
+fn what_is_missing_is_said_in_seconds() {
+    let mut world = World::new();
+    world.leak(SITE, 5.0, (0.6, 70.0), "chan receive");
+    let verdicts = world.verdicts(SITE, [20, 46]);
+    assert_eq!(verdicts[0].1.missing, ["needs 25 s more of the same growth"]);
+    assert_eq!(verdicts[1].1.missing, Vec::<String>::new());
+    assert!(
+        verdicts[1].1.evidence.iter().any(|e| e.name == "growth.slope_per_s" && (e.value - 5.0).abs() < 0.2)
+    );
+}
+
+#[test]
+fn a_small_part_that_leaks_from_a_busy_site_is_found() {
+    let mut world = World::new();
+    let mut rng = Rng(7);
+    for i in 0..7000 {
+        let born = f64::from(i) / 100.0;
+        let dies = if i % 20 == 0 { NEVER } else { born + rng.exp(0.01) };
+        world.one(SITE, born, dies, "chan send");
+    }
+    let verdicts = kinds(&world.verdicts(SITE, [20, 60]));
+    assert_eq!(verdicts, [(20, Suspect), (60, Leak)], "where others come home, a stall is told from a leak");
+}
+
+#[test]
+fn a_slow_leak_is_found_on_a_longer_scale() {
+    let mut world = World::new();
+    world.leak(SITE, 1.0 / 60.0, (0.0, 3600.0), "chan receive");
+    let verdicts = kinds(&world.verdicts(SITE, [60, 600, 2400]));
+    assert_eq!(verdicts, [(60, Healthy), (600, Healthy), (2400, Leak)]);
+}
+
+#[test]
+fn old_leaks_that_no_longer_grow_are_suspects_and_a_pool_is_not() {
+    for (count, waits, want) in [
+        (150, "chan send", Suspect),
+        (150, "sync.Mutex.Lock", Suspect),
+        (150, "chan receive", Healthy),
+        (1500, "chan receive", Suspect),
+        (1500, "IO wait", Healthy),
+        (20, "chan send", Healthy),
+        (1, "chan receive (nil chan)", Suspect),
+        (2, "chan receive (nil chan)", Leak),
+    ] {
+        let mut world = World::new();
+        (0..count).for_each(|_| world.one(SITE, -60.0, NEVER, waits));
+        let site = find(&world.watch(45.0), SITE).cloned().unwrap();
+        assert_eq!(site.verdict.kind, want, "{count} in {waits}: {:?}", site.verdict);
+        assert_eq!((site.before, site.live, site.born), (count, count, 0));
+    }
+}
+
+#[test]
+fn the_runtimes_own_and_main_are_never_accused() {
+    use crate::event::Event;
+    use crate::session::scenario::{start_pc, symbol};
+    for (start, system) in [("runtime.gcBgMarkWorker", true), ("runtime.main", false)] {
+        let mut world = World::new();
+        world.leak(SITE, 20.0, (0.0, 60.0), "chan send");
+        let mut session = crate::session::Session::new();
+        let events = world.events(60.0).into_iter();
+        let not_start = |e: &Event| !matches!(e, Event::Symbol(_, s) if s.pc == start_pc(SITE));
+        events.filter(not_start).for_each(|e| session.apply(e));
+        session.apply(symbol(start_pc(SITE), start, true));
+        let snapshot = session.snapshot();
+        let site = find(&snapshot, SITE).unwrap();
+        assert_eq!((site.verdict.kind, site.system), (Healthy, system), "{start}");
+        assert_eq!(snapshot.totals.live_system > 0, system);
+    }
+}
+
+#[test]
+fn losses_that_could_explain_growth_make_it_unknown_unless_looks_mend_them() {
+    let mut busy = World { lost: 0.2, ..World::new() };
+    let mut rng = Rng(11);
+    for i in 0..2000 {
+        let born = f64::from(i) / 20.0;
+        busy.one(SITE, born, born + rng.exp(0.5), "chan send");
+    }
+    let mended = find(&busy.watch(60.0), SITE).cloned().unwrap();
+    assert_eq!(mended.verdict.kind, Healthy, "{:?}", mended.verdict);
+    assert!(mended.verdict.missing.iter().any(|m| m.contains("were lost")), "{:?}", mended.verdict);
+    assert!(mended.live < 60, "looks found who was gone: {}", mended.live);
+    let blind = World { looks: false, ..busy };
+    let blind = find(&blind.watch(60.0), SITE).cloned().unwrap();
+    assert!(blind.live > 150, "without looks the lost deaths stay alive: {}", blind.live);
+    assert_eq!(blind.verdict.kind, Unknown, "{:?}", blind.verdict);
+}
+
+/// A healthy world of each shape, with chance in every number.
+fn healthy_world(shape: u64, seed: u64) -> World {
+    let mut rng = Rng(seed.wrapping_mul(31) + shape);
+    let mut world = World { seed, ..World::new() };
+    match seed % 3 {
+        0 => world.looks = false,
+        1 => world.births_traced = false,
+        _ => {}
+    }
+    let waits = ["chan receive", "select", "IO wait"][(rng.next() % 3) as usize];
+    match shape {
+        // A worker pool that fills and stays.
+        0 => {
+            let (n, over) = (rng.between(10.0, 400.0), rng.between(0.01, 25.0));
+            let start = rng.between(-10.0, 20.0);
+            for i in 0..n as u64 {
+                world.busy(SITE, start + over * i as f64 / n, NEVER, waits, rng.between(0.0, 0.5));
+            }
+        }
+        // A burst that drains.
+        1 => {
+            let (n, at) = (rng.between(50.0, 2000.0), rng.between(-5.0, 40.0));
+            let (over, drain) = (rng.between(0.1, 8.0), rng.between(1.0, 40.0));
+            let waits = ["chan send", "sync.Mutex.Lock", "chan receive"][(rng.next() % 3) as usize];
+            for _ in 0..n as u64 {
+                let born = at + rng.between(0.0, over);
+                world.one(SITE, born, born + 0.5 + rng.between(0.0, drain), waits);
+            }
+        }
+        // A saw-tooth: a ramp, then all are let go.
+        2 => {
+            let (period, rate, phase) =
+                (rng.between(3.0, 40.0), rng.between(2.0, 30.0), rng.between(0.0, 40.0));
+            let mut t = -80.0;
+            while t < 130.0 {
+                world.one(SITE, t, (((t + phase) / period).floor() + 1.0) * period - phase, waits);
+                t += 1.0 / rate;
+            }
+        }
+        // Long-lived server loops, and connections that come and go around a level reached long ago.
+        3 => {
+            let (mean, rate) = (rng.between(0.05, 60.0), rng.between(0.2, 20.0));
+            for _ in 0..(rng.next() % 8) {
+                world.one(SITE, -30.0, NEVER, waits);
+            }
+            let mut t = -5.0 * mean;
+            while t < 125.0 {
+                t += rng.exp(1.0 / rate);
+                world.one(SITE, t, t + rng.exp(mean), waits);
+            }
+        }
+        // A slow warm-up: towards a level, slower and slower.
+        _ => {
+            let (level, tau) = (rng.between(20.0, 300.0), rng.between(5.0, 25.0));
+            for i in 1..level as u64 {
+                let t = -tau * (1.0 - i as f64 / level).ln();
+                world.busy(SITE, t, NEVER, waits, rng.between(0.0, 0.3));
+            }
+        }
+    }
+    world
+}
+
+#[test]
+fn healthy_twins_are_never_called_a_leak() {
+    let mut suspects = [0; 5];
+    let mut asked = [0; 5];
+    for shape in 0..5 {
+        for seed in 0..60 {
+            let world = healthy_world(shape, seed);
+            for (second, verdict) in world.verdicts(SITE, (5..=120).step_by(5)) {
+                assert_ne!(verdict.kind, Leak, "shape {shape}, seed {seed}, at {second} s: {verdict:#?}");
+                asked[shape as usize] += 1;
+                suspects[shape as usize] += u32::from(verdict.kind == Suspect);
+            }
+        }
+    }
+    eprintln!("suspects {suspects:?} of {asked:?}");
+}
+
+#[test]
+fn healthy_twins_settle_as_healthy() {
+    for (shape, settled_after) in [(0, 90), (1, 90), (4, 150)] {
+        for seed in 0..40 {
+            let world = healthy_world(shape, seed);
+            let verdicts = world.verdicts(SITE, [settled_after]);
+            for (second, verdict) in verdicts {
+                assert_eq!(verdict.kind, Healthy, "shape {shape}, seed {seed}, at {second} s: {verdict:#?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The two ways out to a terminal or pipe. A reader that has gone (`gostray report x | head`) is no error.
+
+use std::io::{self, Write};
+
+use crate::failure::{Class, Failure};
+
+/// Where text goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Out,
+    /// For `run`: standard output is the traced program's.
+    Err,
+}
+
+/// Whether the reader is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    There,
+    Gone,
+}
+
+/// Writes all of `text` and flushes it.
+pub fn print(stream: Stream, text: &str) -> Result<Reader, Failure> {
+    let done = match stream {
+        Stream::Out => write(&mut io::stdout().lock(), text),
+        Stream::Err => write(&mut io::stderr().lock(), text),
+    };
+    done.map_err(|e| {
+        let class = if e.kind() == io::ErrorKind::StorageFull { Class::DiskFull } else { Class::CannotWrite };
+        let name = if stream == Stream::Out { "output" } else { "error" };
+        Failure::because(class, format!("cannot write to standard {name}: {e}"))
+            .with_hint("look at where the output goes")
+    })
+}
+
+fn write(to: &mut impl Write, text: &str) -> io::Result<Reader> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Ok(()) => Ok(Reader::There),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(e) => Err(e),
+    }
+}
+
+/// The one place that tells a failure: the sentence with its causes and the "try:" line. Nothing can be done when
+/// standard error is gone.
+pub fn print_error(failure: &Failure) {
+    let text = crate::output::words::clean_lines(&format!("gostray: {failure:#}\n")).into_owned();
+    let _ = write(&mut io::stderr().lock(), &text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(io::ErrorKind);
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error() {
+        assert_eq!(write(&mut Broken(io::ErrorKind::BrokenPipe), "x").unwrap(), Reader::Gone);
+        assert_eq!(write(&mut Vec::new(), "x").unwrap(), Reader::There);
+        assert!(write(&mut Broken(io::ErrorKind::StorageFull), "x").is_err());
+    }
+}

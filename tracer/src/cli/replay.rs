@@ -1,0 +1,76 @@
+//! `gostray replay`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::Screen;
+use super::common::{Show, ShowArgs};
+use crate::failure::{Class, Failure};
+use crate::pipeline::Pipeline;
+use crate::session::Session;
+use crate::source::replay::Replay;
+
+/// Run a recorded session through the same analysis again and print the report that the live run gave
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gostray replay leak.session                  the report
+  gostray replay leak.session --live           a line for each change first, as they came
+  gostray replay leak.session --events | less  every event as text")]
+pub struct Args {
+    /// A file that `gostray record` wrote; `-` is the standard input
+    file: PathBuf,
+
+    /// Print a line for each change before the report
+    #[arg(long, conflicts_with = "events")]
+    live: bool,
+
+    /// Print the recorded events as text, one a line, and nothing else
+    #[arg(long, conflicts_with_all = ["json", "all", "fail_on"])]
+    events: bool,
+
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub file: PathBuf,
+    pub live: bool,
+    pub events: bool,
+    pub show: Show,
+}
+
+impl From<Args> for Request {
+    fn from(a: Args) -> Self {
+        Self { file: a.file, live: a.live, events: a.events, show: a.show.into() }
+    }
+}
+
+/// Sends the recorded events through the same pipeline as a live session.
+pub fn run(request: Request) -> Result<ExitCode, Failure> {
+    if request.events {
+        return Err(Failure::new(
+            Class::Internal,
+            "the text form of events is not built into this gostray yet",
+        )
+        .with_hint("`--live` shows what changed, second by second"));
+    }
+    let mut replay = Replay::open(&request.file)?;
+    let mut pipeline = Pipeline::new();
+    let mut screen = if request.live { Screen::lines(request.show) } else { Screen::quiet(request.show) };
+    let mut failed = None;
+    let mut on_tick = |session: &Session| {
+        if screen.wants_updates() && failed.is_none() {
+            failed = screen.update(&session.snapshot()).err();
+        }
+    };
+    while let Some(event) = replay.next_event()? {
+        pipeline.push_event_with(event, &mut on_tick);
+    }
+    pipeline.finish_with(&mut on_tick);
+    match failed {
+        Some(failure) => Err(failure),
+        None => screen.finish(&pipeline.snapshot()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Drives a live session: when to drain, tick and look, and when it is over. The only room with a timer.
+
+mod signals;
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracer_common::wire::end;
+
+use crate::memory::MemoryError;
+use crate::source::live::{Live, LiveError, Sink};
+use crate::target::{Incarnation, Target};
+
+pub use signals::{Caught, Signals};
+
+/// How long the ring buffer is left alone while little happens, and while much happens.
+const DRAIN_IDLE: Duration = Duration::from_millis(10);
+const DRAIN_BUSY: Duration = Duration::from_millis(1);
+/// More records than that in one drain: the next one comes sooner.
+const BUSY: usize = 2_000;
+/// Records taken before timers and signals get their turn.
+const DRAIN_LIMIT: usize = 200_000;
+const TICK: Duration = Duration::from_secs(1);
+
+/// When to stop and how often to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub duration: Option<Duration>,
+    pub look_every: Duration,
+}
+
+/// Why a session is over, in the words of the stream (`wire::end`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub reason: u64,
+    pub code: u64,
+}
+
+/// What the session is shown to and stopped by, besides time and the target.
+pub trait View {
+    /// Between two drains: true when the user wants to end (a key of the live table).
+    fn wants_end(&mut self) -> bool {
+        false
+    }
+    /// Once a second, after the tick.
+    fn refresh(&mut self) {}
+    /// The recording failed: the session ends, its report still comes.
+    fn output_failed(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum DriveError {
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error("cannot wait for the process or for signals")]
+    Wait(#[from] io::Error),
+}
+
+/// How the target's exit is learnt and told.
+pub trait Exit {
+    /// The wait status if we are the parent; called once the process is gone.
+    fn wait_status(&mut self) -> Option<u32>;
+    /// A signal came for us. True: it ends the session; false: it was passed on to the target.
+    fn on_signal(&mut self, caught: Caught) -> bool;
+}
+
+/// Runs until something ends it; the session's last records are written before it returns.
+pub async fn run(
+    live: &mut Live<'_>,
+    target: &Target,
+    pace: Pace,
+    exit: &mut dyn Exit,
+    view: &mut dyn View,
+    sink: &mut Sink<'_>,
+) -> Result<Ending, DriveError> {
+    let gone = watch(target.pidfd().try_clone_to_owned()?)?;
+    let mut signals = Signals::new()?;
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tick.reset();
+    let deadline = pace.duration.map(|d| Instant::now() + d);
+    let mut next_drain = Instant::now();
+    let mut next_look = Instant::now();
+    let end_at = |reason, code| Ending { reason, code };
+
+    let ending = loop {
+        tokio::select! {
+            biased;
+            readable = gone.readable() => {
+                drop(readable?);
+                live.drain(usize::MAX, sink);
+                break end_at(end::TARGET_EXITED, exit.wait_status().map_or(u64::MAX, u64::from));
+            }
+            caught = signals.next() => {
+                if exit.on_signal(caught?) {
+                    break end_at(end::ASKED, 0);
+                }
+            }
+            () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
+                break end_at(end::DURATION, 0);
+            }
+            _ = tick.tick() => {
+                live.drain(DRAIN_LIMIT, sink);
+                if Instant::now() >= next_look {
+                    next_look = Instant::now() + pace.look_every;
+                    if let Some(ending) = look(live, sink)? {
+                        break ending;
+                    }
+                }
+                live.tick(sink)?;
+                // An exec leaves pid and threads but nothing that we knew.
+                if matches!(target.incarnation(), Ok(Incarnation::Execed)) {
+                    break end_at(end::TARGET_EXECED, 0);
+                }
+                view.refresh();
+            }
+            () = sleep_until(next_drain) => {
+                let taken = live.drain(DRAIN_LIMIT, sink);
+                next_drain = Instant::now() + if taken > BUSY { DRAIN_BUSY } else { DRAIN_IDLE };
+                if view.wants_end() {
+                    break end_at(end::ASKED, 0);
+                }
+            }
+        }
+        if view.output_failed() {
+            break end_at(end::OUTPUT_FAILED, 0);
+        }
+    };
+    if matches!(ending.reason, end::ASKED | end::DURATION) {
+        // The report shows what they wait for at its end, not up to a second before.
+        look(live, sink)?;
+    }
+    live.finish(ending.reason, ending.code, sink)?;
+    Ok(ending)
+}
+
+/// A look. A process that is gone meanwhile is no error: the pidfd tells it next.
+fn look(live: &mut Live<'_>, sink: &mut Sink<'_>) -> Result<Option<Ending>, DriveError> {
+    match live.look(sink) {
+        // After an exec the old addresses lead nowhere; the incarnation tells it after this.
+        Ok(()) | Err(LiveError::Look(MemoryError::Gone | MemoryError::Unmapped { .. })) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Lets the runtime wait for a descriptor.
+fn watch<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: only called with owners of their descriptor (`OwnedFd`, `SignalFd`), which keep it open, and the same,
+    // until the `AsyncFd` that now owns them is dropped.
+    unsafe { AsyncFd::register(fd) }.map_err(|e| e.into_parts().1)
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(365 * 24 * 3600)
+}
+
+/// Waits until a process that is no longer watched ends; signals go to `on_signal`.
+pub async fn until_exit(pid: u32, on_signal: &mut dyn FnMut(Caught)) -> io::Result<()> {
+    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
+    let gone = watch(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)?;
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            biased;
+            readable = gone.readable() => {
+                drop(readable?);
+                return Ok(());
+            }
+            caught = signals.next() => on_signal(caught?),
+        }
+    }
+}

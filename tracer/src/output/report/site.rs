@@ -1,0 +1,135 @@
+//! One creation site in full.
+
+use super::super::page::Page;
+use super::super::style::Ink;
+use super::super::words;
+use crate::session::snapshot::{Frame, Site, Stack, Wait};
+
+/// Function names are padded to line up their files, up to here.
+const NAME_COLUMN: usize = 44;
+/// A spark line has as many points.
+const SPARK_POINTS: usize = 40;
+/// A trend in numbers has as many.
+const NUMBERS: usize = 12;
+
+pub fn write(page: &mut Page, number: usize, site: &Site) {
+    let style = page.style();
+    let kind =
+        style.paint(Ink::Verdict(site.verdict.kind), &words::verdict(site.verdict.kind).to_uppercase());
+    let place = style.paint(Ink::Strong, &words::place(&site.created_at));
+    let system = if site.system { " (the runtime's own)" } else { "" };
+    page.raw(&format!("{number}. {kind}  {place}{system}"));
+    page.field("runs", &words::function(&site.start));
+    page.field("why", &words::clean(&site.verdict.why));
+    for (n, e) in site.verdict.evidence.iter().enumerate() {
+        let text = words::evidence(e);
+        if n == 0 { page.field("evidence", &text) } else { page.more(&text) }
+    }
+    for (n, m) in site.verdict.missing.iter().enumerate() {
+        let text = words::clean(m);
+        if n == 0 { page.field("missing", &text) } else { page.more(&text) }
+    }
+    page.field("goroutines", &counts(site));
+    page.field("trend", &trend(site, style.width.is_some()));
+    page.field("first seen", &first_seen(site));
+    match site.oldest {
+        Some(age) => page.field("oldest", &words::age(age)),
+        None if site.live > 0 => page.field("oldest", "unknown"),
+        None => {}
+    }
+    if let Some(l) = &site.lifetimes {
+        page.field("lifetimes", &format!("of {} that ended: {}", l.count, words::percentiles(l, false)));
+    }
+    waits(page, site);
+    if let Some(p) = &site.past_waits {
+        page.field("past waits", &format!("{} that ended: {}", p.count, words::percentiles(p, false)));
+    }
+    page.field("created by", "");
+    stack(page, &site.creation);
+    if let Some((wait, example)) = site.waits.iter().find_map(|w| Some((w, w.example.as_ref()?))) {
+        page.field("blocked", &format!("goroutine {}, in `{}`", example.goid, words::clean(&wait.reason)));
+        stack(page, &example.stack);
+    }
+    page.field("site id", &site.id);
+}
+
+fn counts(site: &Site) -> String {
+    let mut text = format!(
+        "{} alive; {} born, {} died, {} were there before",
+        site.live, site.born, site.died, site.before
+    );
+    if site.vanished > 0 {
+        text.push_str(&format!(", {} gone without a death event", site.vanished));
+    }
+    if site.found > 0 {
+        text.push_str(&format!("; {} of the births were not traced but found by a look", site.found));
+    }
+    text
+}
+
+fn trend(site: &Site, on_a_terminal: bool) -> String {
+    let slope = words::maybe_slope(site.slope_per_s);
+    match site.trend.as_slice() {
+        [] => format!("slope {slope}; no samples yet"),
+        points if on_a_terminal => {
+            let shown = &points[points.len().saturating_sub(SPARK_POINTS)..];
+            let (first, last) = (shown[0], shown[shown.len() - 1]);
+            format!("{} {first} → {last}, slope {slope}", words::spark(shown, SPARK_POINTS))
+        }
+        points => {
+            let shown = &points[points.len().saturating_sub(NUMBERS)..];
+            let numbers: Vec<String> = shown.iter().map(u64::to_string).collect();
+            format!("slope {slope}; live: {}", numbers.join(" "))
+        }
+    }
+}
+
+fn first_seen(site: &Site) -> String {
+    match (site.before, site.first_seen_ns) {
+        (0, 0) => "when watching began".to_owned(),
+        (0, ns) => format!("{} into the watch", words::duration(ns)),
+        _ => "was there before".to_owned(),
+    }
+}
+
+fn waits(page: &mut Page, site: &Site) {
+    for (n, wait) in site.waits.iter().enumerate() {
+        let text = wait_line(wait);
+        if n == 0 { page.field("waiting in", &text) } else { page.more(&text) }
+    }
+    if site.waits.is_empty() && site.live > 0 {
+        page.field("waiting in", "unknown: no look has seen its goroutines");
+    }
+}
+
+fn wait_line(wait: &Wait) -> String {
+    let lead = format!("{}: {}", words::clean(&wait.reason), wait.count);
+    match &wait.waited {
+        Some(p) => format!("{lead}, for {}", words::percentiles(p, wait.at_least)),
+        None => lead,
+    }
+}
+
+/// Frames innermost first, their files in a column.
+fn stack(page: &mut Page, stack: &Stack) {
+    let names: Vec<String> = stack.frames.iter().map(name).collect();
+    let column = names.iter().map(|n| n.chars().count()).filter(|n| *n <= NAME_COLUMN).max().unwrap_or(0);
+    for (frame, name) in stack.frames.iter().zip(&names) {
+        let gap = " ".repeat(column.saturating_sub(name.chars().count()));
+        let file = words::source(frame).unwrap_or_default();
+        let file = page.style().paint(Ink::Place, &file);
+        let line = if file.is_empty() { format!("    {name}") } else { format!("    {name}{gap}  {file}") };
+        page.raw(&line);
+    }
+    if let Some(why) = &stack.incomplete_because {
+        let why = page.style().paint(Ink::Faint, &format!("… {}", words::clean(why)));
+        page.raw(&format!("    {why}"));
+    } else if stack.frames.is_empty() {
+        page.raw("    (no frames)");
+    }
+}
+
+fn name(frame: &Frame) -> String {
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    format!("{}{inlined}", words::function(frame))
+}

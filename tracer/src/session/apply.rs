@@ -1,0 +1,323 @@
+//! How each event about a goroutine changes the session.
+
+use tracer_common::wire::{self, birth_flag, coro_flag, loss};
+
+use crate::event::{Note, ProbeSite};
+
+use super::Session;
+use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE, status};
+use super::recent::Gone;
+use super::sites::{NoStack, SiteKey};
+use super::waits;
+
+/// How many looks may miss a goroutine while they could not read some entries.
+const UNREADABLE_PATIENCE: u8 = 5;
+
+impl Session {
+    pub(super) fn birth(&mut self, e: &wire::Birth) {
+        self.births_traced = true;
+        let (goid, t) = (e.h.goid, e.h.time_ns);
+        if goid == 0 {
+            // The kernel side counted the fault as a loss; without an identity nothing can be followed.
+            self.counts.born += 1;
+            self.counts.born_unidentified += 1;
+            return;
+        }
+        let key = if e.stack != 0 {
+            SiteKey::Stack(e.stack)
+        } else if e.h.flags & birth_flag::NO_CREATOR != 0 {
+            SiteKey::GoStatement(e.gopc, NoStack::NoCreator)
+        } else {
+            SiteKey::GoStatement(e.gopc, NoStack::Unmatched)
+        };
+        let born = Born::Traced(t);
+        match self.recent.get(goid) {
+            Some((died_ns, Gone::DiedUnknown)) => {
+                // Its death was applied before its birth: it came and went.
+                self.counts.born += 1;
+                self.counts.died_unattributed = self.counts.died_unattributed.saturating_sub(1);
+                let site = self.site(key, e.gopc, e.start_pc, t);
+                if let Some(site) = self.sites.get_mut(site) {
+                    site.enter(born);
+                    site.leave(born, died_ns, false);
+                }
+                self.recent.note(goid, died_ns, Gone::Died);
+                return;
+            }
+            // It was found by a look and left before its birth came: it is counted already.
+            Some(_) => return,
+            None => {}
+        }
+        let Some(known) = self.goroutines.get(&goid).map(|g| (g.site, g.born)) else {
+            self.counts.born += 1;
+            self.enter(goid, key, (e.gopc, e.start_pc), born, Doing::NotSeen, t);
+            return;
+        };
+        // A look was faster than the birth. Now its exact birth and stack are known; it is counted once.
+        match known.1 {
+            Born::Traced(_) => return,
+            Born::Before(_) => {
+                self.counts.before = self.counts.before.saturating_sub(1);
+                self.counts.born += 1;
+            }
+            Born::Found(_) => self.counts.found = self.counts.found.saturating_sub(1),
+        }
+        if let Some(old) = self.sites.get_mut(known.0) {
+            old.undo_enter(known.1);
+        }
+        let site = self.site(key, e.gopc, e.start_pc, t);
+        if let Some(site) = self.sites.get_mut(site) {
+            site.enter(born);
+        }
+        if let Some(g) = self.goroutines.get_mut(&goid) {
+            (g.site, g.born) = (site, born);
+        }
+    }
+
+    pub(super) fn death(&mut self, goid: u64, t: u64) {
+        if let Some(g) = self.goroutines.remove(&goid) {
+            self.counts.died += 1;
+            if let Some(site) = self.sites.get_mut(g.site) {
+                site.leave(g.born, t, false);
+            }
+            self.recent.note(goid, t, Gone::Died);
+            return;
+        }
+        match self.recent.get(goid) {
+            Some((_, Gone::Vanished { site })) => {
+                // A look missed it first; now it is known that it died.
+                self.counts.vanished = self.counts.vanished.saturating_sub(1);
+                self.counts.died += 1;
+                if let Some(site) = self.sites.get_mut(site) {
+                    site.vanished = site.vanished.saturating_sub(1);
+                    site.died += 1;
+                }
+                self.recent.note(goid, t, Gone::Died);
+            }
+            // A goid is never used twice, so this is the same death again.
+            Some((_, Gone::Died | Gone::DiedUnknown)) => {}
+            None => {
+                self.counts.died += 1;
+                self.counts.died_unattributed += 1;
+                if goid != 0 {
+                    self.recent.note(goid, t, Gone::DiedUnknown);
+                }
+            }
+        }
+    }
+
+    pub(super) fn park(&mut self, e: &wire::Park) {
+        let reason = u32::try_from(e.reason).unwrap_or(u32::MAX);
+        self.becomes(e.h.goid, Doing::Waiting(reason), e.h.time_ns);
+    }
+
+    pub(super) fn wake(&mut self, goid: u64, t: u64, doing: Doing) {
+        self.becomes(goid, doing, t);
+    }
+
+    pub(super) fn coro_switch(&mut self, e: &wire::CoroSwitch) {
+        let t = e.h.time_ns;
+        if e.h.flags & coro_flag::EXIT != 0 {
+            self.death(e.h.goid, t);
+        } else if self.park_traced() {
+            self.becomes(e.h.goid, Doing::Coroutine, t);
+        }
+        if self.park_traced() && e.h.flags & coro_flag::TO_UNKNOWN == 0 {
+            self.becomes(e.to_goid, Doing::Running, t);
+        }
+    }
+
+    /// An exact change of what a goroutine does. Of one that is not known nothing is kept.
+    fn becomes(&mut self, goid: u64, doing: Doing, t: u64) {
+        let Some(g) = self.goroutines.get_mut(&goid) else { return };
+        let was = g.activity;
+        if !was.at_least && t < was.since_ns {
+            return; // came too late: something newer is known
+        }
+        if matches!(was.doing, Doing::Waiting(_) | Doing::Coroutine)
+            && !was.at_least
+            && let Some(site) = self.sites.get_mut(g.site)
+        {
+            site.past_waits.record(t.saturating_sub(was.since_ns));
+        }
+        g.activity = Activity { doing, since_ns: t, at_least: false };
+        g.blocked = 0;
+    }
+
+    /// What a look read. `new` when the looker had not known the goroutine before.
+    pub(super) fn seen(&mut self, e: &wire::Seen, new: bool) {
+        let (goid, t) = (e.h.goid, e.h.time_ns);
+        if goid == 0 {
+            return;
+        }
+        // The placeholder of an extra M has no `go` statement (proc.go, oneNewExtraM); main's goid is 1.
+        let extra = e.gopc == 0 && goid != 1 && new;
+        if !self.goroutines.contains_key(&goid) && (extra || self.extras.contains_key(&goid)) {
+            if self.extras.contains_key(&goid) || self.extras.len() < self.limits.goroutines {
+                self.extras.insert(goid, !status::is_dead(e.status));
+            } else {
+                self.limit_reached();
+            }
+            return;
+        }
+        if status::is_dead(e.status) {
+            self.vanish(goid, t);
+            return;
+        }
+        let mut doing = Doing::from_look(e.status, e.reason);
+        if let Doing::Waiting(i) = doing
+            && self.wait_reasons.get(i as usize).is_some_and(|name| name == waits::COROUTINE)
+        {
+            doing = Doing::Coroutine;
+        }
+        if let Some(g) = self.goroutines.get_mut(&goid) {
+            g.looked_at = true;
+            let was = g.activity;
+            if was.doing == doing {
+                if was.at_least {
+                    g.activity.since_ns = was.since_ns.min(t);
+                }
+            } else if was.doing == Doing::NotSeen || was.at_least || was.since_ns < t {
+                g.activity = Activity { doing, since_ns: t, at_least: true };
+                g.blocked = 0;
+            }
+            return;
+        }
+        // A state of one that is not known here is about one that left, or that is beyond the limit.
+        if !new || self.recent.get(goid).is_some() {
+            return;
+        }
+        let born = if self.watched_from_start() {
+            Born::Found(t)
+        } else if self.looks.ended == 0 || (self.births_traced && !self.births_lost()) {
+            // The first look, or one that sees what an earlier look could not read.
+            Born::Before(t)
+        } else {
+            Born::Found(t)
+        };
+        match born {
+            Born::Before(_) => self.counts.before += 1,
+            _ => {
+                self.counts.born += 1;
+                self.counts.found += 1;
+            }
+        }
+        let key = SiteKey::GoStatement(e.gopc, NoStack::NotTraced);
+        self.enter(goid, key, (e.gopc, e.start_pc), born, doing, t);
+    }
+
+    /// A look no longer finds a goroutine.
+    fn vanish(&mut self, goid: u64, t: u64) {
+        let begin = self.looks.begin_ns.unwrap_or(t);
+        match self.goroutines.get(&goid) {
+            // Born while the look was under way: the look saw the `g` before it was given to this goroutine.
+            Some(g) if g.born.known_since_ns() > begin => return,
+            Some(_) => {}
+            None => return,
+        }
+        self.remove_vanished(goid, t);
+    }
+
+    fn remove_vanished(&mut self, goid: u64, t: u64) {
+        let Some(g) = self.goroutines.remove(&goid) else { return };
+        self.counts.vanished += 1;
+        if let Some(site) = self.sites.get_mut(g.site) {
+            site.leave(g.born, t, true);
+        }
+        self.recent.note(goid, t, Gone::Vanished { site: g.site });
+    }
+
+    /// A look has ended. A goroutine that it found for the first time would have been mentioned; so one that was born
+    /// before the look and that no look ever mentioned is gone, and its death was lost. Those mentioned once are
+    /// mentioned again only when they change, so of them a look's silence says nothing.
+    pub(super) fn look_ended(&mut self, e: &wire::LookEdge) {
+        let begin = self.looks.begin_ns.take();
+        self.looks.ended += 1;
+        self.looks.last_end_ns = Some(e.h.time_ns);
+        (self.looks.read, self.looks.unreadable) = (e.read, e.unreadable);
+        let Some(begin) = begin else { return };
+        let looked_at = self.goroutines.values().filter(|g| g.looked_at).count() as u64;
+        if e.read < looked_at {
+            return; // it cannot have seen them all
+        }
+        let patience = if e.unreadable == 0 { 0 } else { UNREADABLE_PATIENCE };
+        let mut gone = Vec::new();
+        for (goid, g) in &mut self.goroutines {
+            if !g.looked_at && g.born.known_since_ns() < begin {
+                if g.missed >= patience {
+                    gone.push(*goid);
+                }
+                g.missed = g.missed.saturating_add(1);
+            }
+        }
+        // The map has no order, the memory of those that left has one.
+        gone.sort_unstable();
+        for goid in gone {
+            self.remove_vanished(goid, begin);
+        }
+    }
+
+    fn enter(&mut self, goid: u64, key: SiteKey, pcs: (u64, u64), born: Born, doing: Doing, t: u64) {
+        if self.goroutines.len() >= self.limits.goroutines {
+            self.limit_reached();
+            return;
+        }
+        let site = self.site(key, pcs.0, pcs.1, t);
+        if let Some(site) = self.sites.get_mut(site) {
+            site.enter(born);
+        }
+        let activity = Activity { doing, since_ns: t, at_least: true };
+        let looked_at = !matches!(born, Born::Traced(_));
+        self.goroutines.insert(goid, Goroutine { site, born, activity, blocked: 0, looked_at, missed: 0 });
+    }
+
+    fn site(&mut self, key: SiteKey, gopc: u64, start_pc: u64, t: u64) -> u32 {
+        let mut limited = false;
+        let site = self.sites.find(key, (gopc, start_pc), t, &self.limits, &mut limited);
+        if limited {
+            self.limit_reached();
+        }
+        debug_assert!(site == NO_SITE || self.sites.list().len() > site as usize);
+        site
+    }
+
+    pub(super) fn probe(&mut self, probe: ProbeSite) {
+        self.births_traced |= probe.role == "create" && probe.refused_because.is_empty();
+        let same = |p: &&mut ProbeSite| {
+            (&p.role, &p.function, p.offset) == (&probe.role, &probe.function, probe.offset)
+        };
+        if let Some(known) = self.probes.iter_mut().find(same) {
+            *known = probe;
+        } else if self.probes.len() < self.limits.notes {
+            self.probes.push(probe);
+        } else {
+            self.limit_reached();
+        }
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        if self.notes.contains(&note) {
+            return;
+        }
+        let bytes = note.code.len() + note.text.len();
+        if self.notes.len() < self.limits.notes && bytes <= self.limits.note_bytes {
+            self.notes.push(note);
+        } else {
+            self.limit_reached();
+        }
+    }
+
+    fn watched_from_start(&self) -> bool {
+        self.target.as_ref().is_some_and(|t| t.from_start)
+    }
+
+    pub(super) fn park_traced(&self) -> bool {
+        self.target.as_ref().is_some_and(|t| t.park)
+    }
+
+    fn births_lost(&self) -> bool {
+        self.losses.total(loss::BIRTH_RING_FULL) > 0
+            || self.losses.total(loss::READ_FAULT) > 0
+            || self.losses.total(loss::UNDECODABLE) > 0
+    }
+}

@@ -1,0 +1,98 @@
+//! A living goroutine, and the words for what it does.
+
+/// `g.atomicstatus` without the scan bit (runtime2.go, Go 1.19 to 1.27).
+pub mod status {
+    pub const IDLE: u32 = 0;
+    pub const RUNNABLE: u32 = 1;
+    pub const RUNNING: u32 = 2;
+    pub const SYSCALL: u32 = 3;
+    pub const WAITING: u32 = 4;
+    pub const DEAD: u32 = 6;
+    pub const COPYSTACK: u32 = 8;
+    pub const PREEMPTED: u32 = 9;
+    /// Found by the runtime's own leak profile (1.26); it still waits.
+    pub const LEAKED: u32 = 10;
+    /// The placeholder of an extra M, not in use (1.26).
+    pub const DEAD_EXTRA: u32 = 11;
+
+    /// No goroutine lives in this `g`.
+    pub fn is_dead(status: u32) -> bool {
+        matches!(status, IDLE | DEAD | DEAD_EXTRA)
+    }
+}
+
+/// How its birth is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Born {
+    /// A birth event; nanoseconds.
+    Traced(u64),
+    /// Not traced: between two looks, the later of which found it at this time.
+    Found(u64),
+    /// Alive when watching began; first seen at this time.
+    Before(u64),
+}
+
+impl Born {
+    /// The time from which on it is known to have lived.
+    pub fn known_since_ns(self) -> u64 {
+        match self {
+            Self::Traced(t) | Self::Found(t) | Self::Before(t) => t,
+        }
+    }
+}
+
+/// What a goroutine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Doing {
+    /// Born, and neither looked at nor heard of since.
+    NotSeen,
+    Running,
+    Runnable,
+    Syscall,
+    /// Waits for this reason: an index into the target's own table.
+    Waiting(u32),
+    /// Switched out of by `iter.Pull` (seen as a switch, so without the table's index).
+    Coroutine,
+    /// A status that no Go version up to 1.27 has.
+    Unknown(u32),
+}
+
+impl Doing {
+    /// From what a look read.
+    pub fn from_look(status: u32, reason: u32) -> Self {
+        match status {
+            status::RUNNABLE | status::PREEMPTED => Self::Runnable,
+            status::SYSCALL => Self::Syscall,
+            status::WAITING | status::LEAKED => Self::Waiting(reason),
+            status::RUNNING | status::COPYSTACK => Self::Running,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// What it does, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    pub doing: Doing,
+    pub since_ns: u64,
+    /// It began at `since_ns` or earlier: only a look saw it.
+    pub at_least: bool,
+}
+
+/// A living goroutine.
+#[derive(Clone, Debug)]
+pub struct Goroutine {
+    /// Index of its creation site; [`NO_SITE`] beyond the session's limits.
+    pub site: u32,
+    pub born: Born,
+    pub activity: Activity,
+    /// The stack it was last seen blocked in; 0 when none was read.
+    pub blocked: u64,
+    /// A look has mentioned it.
+    pub looked_at: bool,
+    /// Looks that came after its birth and did not mention it, while none ever has.
+    pub missed: u8,
+}
+
+/// The site of a goroutine whose site is beyond the limit.
+pub const NO_SITE: u32 = u32::MAX;

@@ -1,0 +1,286 @@
+//! Draws the snapshot: rows, what their goroutines do, verdicts, totals. Reads the session and changes nothing.
+
+use std::collections::BTreeMap;
+
+use tracer_common::wire::{end, loss, total};
+
+use crate::analysis::{self, Coverage, Role, SiteFacts, WaitFacts};
+
+use super::distribution::Distribution;
+use super::goroutine::{Born, Doing};
+use super::rows::{self, Row};
+use super::snapshot::{self, Age, Blocked, EndReason, Snapshot, Stack, Wait};
+use super::{Session, waits};
+
+/// What the living goroutines of a row do, gathered in one pass over all goroutines.
+#[derive(Default)]
+struct Living {
+    doing: BTreeMap<Doing, Group>,
+    /// Ages of those whose birth is known (to a look at least).
+    ages: Vec<u64>,
+    oldest: Option<Age>,
+}
+
+#[derive(Default)]
+struct Group {
+    count: u64,
+    waited: Distribution,
+    at_least: bool,
+    /// How many have done nothing else for (nearly) as long as they are known.
+    unbroken: u64,
+    longest_ns: u64,
+    example: Option<(u64, u64)>,
+}
+
+pub fn draw(s: &Session) -> Snapshot {
+    let (rows, of_site) = rows::rows(s);
+    let mut living: Vec<Living> = Vec::new();
+    living.resize_with(rows.len(), Living::default);
+    let mut siteless = 0;
+    for (goid, g) in &s.goroutines {
+        let Some(row) = of_site.get(g.site as usize) else {
+            siteless += 1;
+            continue;
+        };
+        let l = &mut living[*row];
+        let known_for = s.now_ns.saturating_sub(g.born.known_since_ns());
+        if !matches!(g.born, Born::Before(_)) {
+            l.ages.push(known_for);
+        }
+        let age = Age { ns: known_for, at_least: !matches!(g.born, Born::Traced(_)) };
+        // Of two equal ages the less certain one is kept, so that the order of the map does not matter.
+        if l.oldest.is_none_or(|o| (age.ns, age.at_least) > (o.ns, o.at_least)) {
+            l.oldest = Some(age);
+        }
+        let waited = s.now_ns.saturating_sub(g.activity.since_ns);
+        let group = l.doing.entry(g.activity.doing).or_default();
+        group.count += 1;
+        group.waited.record(waited);
+        group.at_least |= g.activity.at_least;
+        group.longest_ns = group.longest_ns.max(waited);
+        // A look comes a second after the birth at the latest, unless looks are rare.
+        let slack = 3_000_000_000_u64.max(known_for / 5);
+        group.unbroken += u64::from(waited.saturating_add(slack) >= known_for);
+        if g.blocked != 0 && group.example.is_none_or(|(other, _)| *goid < other) {
+            group.example = Some((*goid, g.blocked));
+        }
+    }
+    let coverage = coverage(s);
+    let mut totals = totals(s);
+    totals.live += siteless;
+    let mut sites = Vec::with_capacity(rows.len());
+    for (row, mut living) in rows.into_iter().zip(living) {
+        if row.is_empty() {
+            continue;
+        }
+        let site = site(s, row, &mut living, &coverage);
+        *(if site.system { &mut totals.live_system } else { &mut totals.live }) += site.live;
+        sites.push(site);
+    }
+    sites.sort_by(|a, b| {
+        (a.verdict.kind, b.live, &a.start.function, &a.id).cmp(&(
+            b.verdict.kind,
+            a.live,
+            &b.start.function,
+            &b.id,
+        ))
+    });
+    Snapshot {
+        schema: snapshot::SCHEMA,
+        target: target(s),
+        watched_ns: s.now_ns.saturating_sub(s.first_ns()),
+        started_unix_ns: started_unix_ns(s),
+        end: s.end.as_ref().and_then(|e| end_reason(e.reason, e.code)),
+        totals,
+        losses: s.losses.view(s.first_ns()),
+        probes: s.probes.iter().map(probe).collect(),
+        notes: s
+            .notes
+            .iter()
+            .map(|n| snapshot::Note { code: n.code.clone(), text: n.text.clone() })
+            .collect(),
+        sites,
+    }
+}
+
+fn site(s: &Session, row: Row, living: &mut Living, coverage: &Coverage) -> snapshot::Site {
+    // The map of goroutines has no order; sums of floats must not depend on it.
+    living.ages.sort_unstable();
+    let start = rows::entry(s, row.start_pc);
+    let role = Role::of(&start.function);
+    let points = row.series.points(&s.clock, s.now_ns, row.count);
+    let mut known_lifetimes = row.lifetimes.clone();
+    known_lifetimes.merge(&row.rough_lifetimes);
+    let facts = SiteFacts {
+        role,
+        now_ns: s.now_ns,
+        watched_ns: s.now_ns.saturating_sub(s.first_ns()),
+        live: row.live,
+        born: row.born,
+        died: row.died,
+        vanished: row.vanished,
+        before: row.before,
+        before_gone: row.before_gone,
+        points: &points,
+        lifetimes: &known_lifetimes,
+        ages: &living.ages,
+        waits: living
+            .doing
+            .iter()
+            .map(|(doing, g)| WaitFacts {
+                word: waits::word(*doing, &s.wait_reasons),
+                count: g.count,
+                unbroken: g.unbroken,
+                longest_ns: g.longest_ns,
+            })
+            .collect(),
+        coverage,
+    };
+    let growth = analysis::growth::measure(&facts);
+    let verdict = analysis::judge(&facts, &growth);
+    snapshot::Site {
+        id: format!("{:016x}", row.id),
+        verdict,
+        system: role == Role::System,
+        created_at: row.creation.frames.first().cloned().unwrap_or_default(),
+        creation: row.creation,
+        start,
+        live: row.live,
+        born: row.born,
+        died: row.died,
+        before: row.before,
+        slope_per_s: growth.slope_per_s,
+        trend: growth.trend,
+        oldest: living.oldest,
+        first_seen_ns: row.first_seen_ns.saturating_sub(s.first_ns()),
+        lifetimes: row.lifetimes.percentiles(),
+        waits: wait_groups(s, &living.doing),
+        vanished: row.vanished,
+        found: row.found,
+        past_waits: row.past_waits.percentiles(),
+    }
+}
+
+/// What the living do, most frequent first. Several reasons may have one word (those under which a goroutine runs on).
+fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<Wait> {
+    let mut by_word: BTreeMap<String, Group> = BTreeMap::new();
+    for (doing, g) in doing {
+        let sum = by_word.entry(waits::word(*doing, &s.wait_reasons)).or_default();
+        sum.count += g.count;
+        sum.waited.merge(&g.waited);
+        sum.at_least |= g.at_least;
+        sum.example = [sum.example, g.example].into_iter().flatten().min();
+    }
+    let mut waits: Vec<_> = by_word
+        .into_iter()
+        .map(|(reason, g)| {
+            let timed = waits::has_duration(&reason);
+            Wait {
+                count: g.count,
+                waited: if timed { g.waited.percentiles() } else { None },
+                at_least: timed && g.at_least,
+                example: g.example.map(|(goid, stack)| Blocked { goid, stack: blocked_stack(s, stack) }),
+                reason,
+            }
+        })
+        .collect();
+    waits.sort_by(|a, b| (b.count, &a.reason).cmp(&(a.count, &b.reason)));
+    waits
+}
+
+fn blocked_stack(s: &Session, id: u64) -> Stack {
+    match s.symbols.stack(id) {
+        Some(def) => {
+            Stack { frames: rows::frames(s, &def.frames), incomplete_because: rows::end_of_walk(def.h.flags) }
+        }
+        None => Stack {
+            frames: Vec::new(),
+            incomplete_because: Some("the blocked stack's definition is not in the stream".to_owned()),
+        },
+    }
+}
+
+fn coverage(s: &Session) -> Coverage {
+    let since = |ns: u64| {
+        let from = s.now_ns.saturating_sub(ns);
+        move |cause: u32| s.losses.since(cause, from)
+    };
+    let recent = since(analysis::WINDOW_NS);
+    Coverage {
+        births_lost: recent(loss::BIRTH_RING_FULL),
+        deaths_lost: recent(loss::DEATH_RING_FULL),
+        unclear_lost: recent(loss::READ_FAULT)
+            .saturating_add(recent(loss::UNDECODABLE))
+            .saturating_add(recent(loss::LATE))
+            .saturating_add(recent(loss::SESSION_LIMIT)),
+        looks: s.looks.last_end_ns.is_some_and(|t| s.now_ns.saturating_sub(t) <= analysis::LOOK_FRESH_NS),
+        look_unreadable: s.looks.unreadable,
+        look_read: s.looks.read,
+        births_traced: s.births_traced,
+        park_traced: s.park_traced(),
+    }
+}
+
+fn totals(s: &Session) -> snapshot::Totals {
+    snapshot::Totals {
+        live: 0,
+        live_system: 0,
+        live_extra: s.extras.values().filter(|in_use| **in_use).count() as u64,
+        born: s.counts.born,
+        died: s.counts.died,
+        before: s.counts.before,
+        vanished: s.counts.vanished,
+        kernel_births: s.kernel.map(|k| k.counts[total::BIRTHS]),
+        kernel_deaths: s.kernel.map(|k| k.counts[total::DEATHS]),
+        events: s.counts.events,
+        found: s.counts.found,
+        born_unidentified: s.counts.born_unidentified,
+        died_unattributed: s.counts.died_unattributed,
+    }
+}
+
+fn started_unix_ns(s: &Session) -> Option<u64> {
+    let t = s.target.as_ref().filter(|t| t.anchor_unix_ns != 0)?;
+    let first = i128::from(s.first_ns()) - i128::from(t.anchor_boot_ns);
+    u64::try_from(i128::from(t.anchor_unix_ns) + first).ok()
+}
+
+fn target(s: &Session) -> snapshot::Target {
+    let Some(t) = s.target.as_deref() else { return snapshot::Target::default() };
+    snapshot::Target {
+        pid: t.pid,
+        comm: t.comm.clone(),
+        exe: t.exe.clone(),
+        go_version: t.go_version.clone(),
+        build_id: t.build_id.clone(),
+        arch: t.arch.clone(),
+        main_package: t.main_package.clone(),
+        kernel: t.kernel.clone(),
+        from_start: t.from_start,
+        park: t.park,
+        layout: t.layout_provenance.clone(),
+        gostray_version: t.gostray_version.clone(),
+    }
+}
+
+fn end_reason(reason: u64, code: u64) -> Option<EndReason> {
+    Some(match reason {
+        end::ASKED => EndReason::Asked,
+        end::DURATION => EndReason::Duration,
+        end::TARGET_EXITED => EndReason::TargetExited { wait_status: u32::try_from(code).ok() },
+        end::TARGET_EXECED => EndReason::TargetExeced,
+        end::OUTPUT_FAILED => EndReason::OutputFailed,
+        _ => return None,
+    })
+}
+
+fn probe(p: &crate::event::ProbeSite) -> snapshot::Probe {
+    snapshot::Probe {
+        role: p.role.clone(),
+        function: p.function.clone(),
+        offset: p.offset,
+        instruction: p.instruction.clone(),
+        cost_class: p.cost_class.clone(),
+        refused_because: (!p.refused_because.is_empty()).then(|| p.refused_because.clone()),
+    }
+}

@@ -1,0 +1,257 @@
+//! Rows of the snapshot: raw sites joined where symbols say that they are the same lines.
+//!
+//! Three rules, in this order:
+//! 1. Sites whose whole creation stacks have the same functions and lines are one row (the compiler may have made
+//!    several copies of one `go` statement).
+//! 2. Sites without a creation stack are one row for each `go` statement and each reason why there is no stack.
+//! 3. Goroutines that only a look knows (born before we watched) belong to *some* stack through their `go` statement. Where
+//!    exactly one full stack begins with that statement they are counted there; where several do, or none, they keep
+//!    their own row, which shows the `go` statement alone and says why.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use tracer_common::wire::stack_end;
+
+use crate::event::message;
+
+use super::Session;
+use super::distribution::Distribution;
+use super::series::{Count, Series};
+use super::sites::{NoStack, Site, SiteKey};
+use super::snapshot::{Frame, Stack};
+
+/// One row before it is judged.
+#[derive(Debug, Default)]
+pub struct Row {
+    /// Hash of functions and lines, stable across runs of one program.
+    pub id: u64,
+    pub creation: Stack,
+    pub start_pc: u64,
+    pub first_seen_ns: u64,
+    pub born: u64,
+    pub found: u64,
+    pub died: u64,
+    pub vanished: u64,
+    pub before: u64,
+    pub before_gone: u64,
+    pub live: u64,
+    pub lifetimes: Distribution,
+    pub rough_lifetimes: Distribution,
+    pub past_waits: Distribution,
+    pub series: Series,
+    pub count: Count,
+}
+
+/// How much of the creation stack a row knows. Part of its identity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    Whole,
+    /// The stack has an id, but its definition never came.
+    Undefined,
+    GoStatement(NoStack),
+}
+
+/// All rows, and for each raw site the index of its row.
+pub fn rows(session: &Session) -> (Vec<Row>, Vec<usize>) {
+    let sites = session.sites.list();
+    let mut of_site = Vec::with_capacity(sites.len());
+    let mut by_identity: BTreeMap<(Known, u64), usize> = BTreeMap::new();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut whole_by_go: HashMap<u64, Vec<usize>> = HashMap::new();
+    for site in sites {
+        let known = known(session, site);
+        let frames = creation_pcs(session, site, known);
+        let id = identity(session, frames, known);
+        let i = *by_identity.entry((known, id)).or_insert_with(|| {
+            rows.push(Row {
+                id,
+                start_pc: site.start_pc,
+                first_seen_ns: site.first_seen_ns,
+                creation: creation(session, site, frames, known),
+                ..Row::default()
+            });
+            if known == Known::Whole {
+                whole_by_go
+                    .entry(identity(session, &[site.gopc], Known::Whole))
+                    .or_default()
+                    .push(rows.len() - 1);
+            }
+            rows.len() - 1
+        });
+        of_site.push(i);
+    }
+    // Rule 3: whoever only a look knows goes to the one full stack of its `go` statement.
+    for (site, row) in sites.iter().zip(&mut of_site) {
+        if site.key == SiteKey::GoStatement(site.gopc, NoStack::NotTraced)
+            && let Some([only]) =
+                whole_by_go.get(&identity(session, &[site.gopc], Known::Whole)).map(Vec::as_slice)
+        {
+            *row = *only;
+        }
+    }
+    for (site, row) in sites.iter().zip(&of_site) {
+        rows[*row].add(site);
+    }
+    (rows, of_site)
+}
+
+impl Row {
+    fn add(&mut self, site: &Site) {
+        self.first_seen_ns = self.first_seen_ns.min(site.first_seen_ns);
+        self.born += site.born;
+        self.found += site.found;
+        self.died += site.died;
+        self.vanished += site.vanished;
+        self.before += site.before;
+        self.before_gone += site.before_gone;
+        self.live += site.live;
+        self.lifetimes.merge(&site.lifetimes);
+        self.rough_lifetimes.merge(&site.rough_lifetimes);
+        self.past_waits.merge(&site.past_waits);
+        self.series.add(&site.series);
+        self.count += site.count();
+    }
+
+    /// Nothing ever belonged here: all its goroutines turned out to belong elsewhere.
+    pub fn is_empty(&self) -> bool {
+        self.born == 0 && self.before == 0 && self.live == 0 && self.died == 0 && self.vanished == 0
+    }
+}
+
+fn known(session: &Session, site: &Site) -> Known {
+    match site.key {
+        SiteKey::Stack(id) if session.symbols.stack(id).is_some_and(|d| !d.frames.is_empty()) => Known::Whole,
+        SiteKey::Stack(_) => Known::Undefined,
+        SiteKey::GoStatement(_, why) => Known::GoStatement(why),
+    }
+}
+
+fn creation_pcs<'a>(session: &'a Session, site: &'a Site, known: Known) -> &'a [u64] {
+    match (site.key, known) {
+        (SiteKey::Stack(id), Known::Whole) => {
+            session.symbols.stack(id).map_or(std::slice::from_ref(&site.gopc), |d| &d.frames)
+        }
+        _ => std::slice::from_ref(&site.gopc),
+    }
+}
+
+fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack {
+    let incomplete_because = match known {
+        Known::Whole => match site.key {
+            SiteKey::Stack(id) => session.symbols.stack(id).and_then(|d| end_of_walk(d.h.flags)),
+            SiteKey::GoStatement(..) => None,
+        },
+        Known::Undefined => {
+            Some("the creation stack was not delivered: only the `go` statement is known".to_owned())
+        }
+        Known::GoStatement(NoStack::NotTraced) => Some(
+            "its birth was not traced (born before we watched, or between two looks): only the `go` statement is known"
+                .to_owned(),
+        ),
+        Known::GoStatement(NoStack::NoCreator) => {
+            Some("the runtime's start code made it: there is no creating goroutine".to_owned())
+        }
+        Known::GoStatement(NoStack::Unmatched) => Some(
+            "the creator's frames did not lead to the `go` statement: only the statement is known".to_owned(),
+        ),
+        Known::GoStatement(NoStack::Limit) => Some(
+            "more creation stacks than are told apart: counted together under their `go` statement".to_owned(),
+        ),
+    };
+    Stack { frames: frames(session, pcs), incomplete_because }
+}
+
+pub fn end_of_walk(flags: u8) -> Option<String> {
+    match flags {
+        stack_end::COMPLETE => None,
+        stack_end::TOO_DEEP => Some(format!(
+            "it has more than {} frames: the outer ones are missing",
+            tracer_common::wire::MAX_FRAMES
+        )),
+        stack_end::OUT_OF_BOUNDS => {
+            Some("a frame pointer led out of the stack: the outer frames are missing".to_owned())
+        }
+        _ => Some("a read of the stack failed: the outer frames are missing".to_owned()),
+    }
+}
+
+/// The frames at some return addresses, inlined ones too, innermost first.
+pub fn frames(session: &Session, pcs: &[u64]) -> Vec<Frame> {
+    let mut out = Vec::with_capacity(pcs.len());
+    for &pc in pcs {
+        match session.symbols.at_return(pc) {
+            Ok(known) => out.extend(known.iter().map(frame)),
+            Err(why) => out.push(unknown(pc, why)),
+        }
+    }
+    out
+}
+
+/// The function whose entry this is.
+pub fn entry(session: &Session, pc: u64) -> Frame {
+    match session.symbols.at_entry(pc) {
+        // At a function's entry the function itself is wanted, not what was inlined into its first instruction.
+        Ok(known) => known.last().map_or_else(Frame::default, frame),
+        Err(why) => unknown(pc, why),
+    }
+}
+
+fn frame(f: &message::Frame) -> Frame {
+    Frame {
+        function: f.function.clone(),
+        file: (!f.file.is_empty()).then(|| f.file.clone()),
+        line: (f.line != 0).then_some(f.line),
+        inlined: f.inlined,
+        unknown_because: f.function.is_empty().then(|| "the symbol has no function name".to_owned()),
+    }
+}
+
+fn unknown(pc: u64, why: String) -> Frame {
+    Frame { function: format!("{pc:#x}"), unknown_because: Some(why), ..Frame::default() }
+}
+
+/// FNV-1a over functions and lines, outermost last; over the address less the load bias where there is no symbol.
+fn identity(session: &Session, pcs: &[u64], known: Known) -> u64 {
+    let bias = session.target.as_ref().map_or(0, |t| t.load_bias);
+    let mut hash = Fnv::default();
+    for &pc in pcs {
+        match session.symbols.at_return(pc) {
+            Ok(frames) => {
+                for f in frames {
+                    hash.part(f.function.as_bytes());
+                    hash.part(f.file.as_bytes());
+                    hash.part(&f.line.to_le_bytes());
+                }
+            }
+            Err(_) => hash.part(&pc.wrapping_sub(bias).to_le_bytes()),
+        }
+    }
+    // A stack of one frame and a lone `go` statement are not the same thing.
+    hash.part(match known {
+        Known::Whole => b"",
+        Known::Undefined => b"undefined",
+        Known::GoStatement(NoStack::NotTraced) => b"look",
+        Known::GoStatement(NoStack::NoCreator) => b"start",
+        Known::GoStatement(NoStack::Unmatched) => b"unmatched",
+        Known::GoStatement(NoStack::Limit) => b"limit",
+    });
+    hash.0
+}
+
+/// FNV-1a, 64 bit. Not for security: an id that is the same in every run and on every machine.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn part(&mut self, bytes: &[u8]) {
+        for b in bytes.iter().chain(&[0xff]) {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+}

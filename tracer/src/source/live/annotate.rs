@@ -1,0 +1,68 @@
+//! Puts the meaning of every program counter into the stream, once, as soon as it is met: a session file then needs
+//! neither the binary nor the machine.
+
+use std::collections::HashSet;
+
+use tracer_common::wire::{Header, STACK_DEF_FIXED, kind};
+
+use crate::event::{Event, header};
+use crate::gobin::GoBinary;
+use crate::symbol::Symbolizer;
+
+/// At most this many program counters are described; a program has about as many call sites as it has kilobytes of
+/// code. Beyond it, frames show as addresses, and a note says so.
+const MAX_PCS: usize = 1 << 20;
+
+/// Watches records go by and describes what they refer to.
+pub struct Annotator<'d> {
+    symbolizer: Symbolizer<'d, &'d GoBinary<'d>>,
+    known: HashSet<u64>,
+}
+
+impl<'d> Annotator<'d> {
+    pub fn new(binary: &'d GoBinary<'d>, load_bias: u64) -> Self {
+        let symbolizer = Symbolizer::new(binary, load_bias, binary.build_id());
+        Self { symbolizer, known: HashSet::new() }
+    }
+
+    /// Passes the record on, and behind it a symbol for each program counter not met before.
+    pub fn pass(&mut self, record: &[u8], sink: &mut dyn FnMut(&[u8])) {
+        sink(record);
+        const HEADER: usize = size_of::<Header>();
+        let Some(kind) = record.get(30).copied() else {
+            return;
+        };
+        let time = || u64_at(record, 0);
+        match kind {
+            // parent_goid, gopc, start_pc stand behind the header in all three.
+            kind::BIRTH | kind::SEEN | kind::STATE => {
+                self.describe(u64_at(record, HEADER + 8), false, time(), sink);
+                self.describe(u64_at(record, HEADER + 16), true, time(), sink);
+            }
+            kind::STACK_DEF => {
+                let frames = record.get(STACK_DEF_FIXED..).unwrap_or_default();
+                for frame in frames.as_chunks::<8>().0 {
+                    self.describe(u64::from_le_bytes(*frame), false, time(), sink);
+                }
+            }
+            // The unlock function says what sort of lock it is.
+            kind::PARK => self.describe(u64_at(record, HEADER + 8), true, time(), sink),
+            _ => {}
+        }
+    }
+
+    fn describe(&mut self, pc: u64, exact: bool, time_ns: u64, sink: &mut dyn FnMut(&[u8])) {
+        if pc == 0 || self.known.contains(&pc) || self.known.len() >= MAX_PCS {
+            return;
+        }
+        self.known.insert(pc);
+        let symbol = self.symbolizer.symbol(pc, exact);
+        let mut out = Vec::with_capacity(256);
+        Event::Symbol(header(kind::SYMBOL, time_ns), symbol).encode(&mut out);
+        sink(&out);
+    }
+}
+
+fn u64_at(record: &[u8], at: usize) -> u64 {
+    record.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
+}

@@ -1,0 +1,244 @@
+//! The live source: probes and looks on a running process become wire records.
+//!
+//! Who drives it decides when: [`Live::drain`] every few milliseconds, [`Live::tick`] each second. Records leave in the
+//! order in which they are met; putting them in order of time is `order`'s work, live and in a replay.
+
+mod annotate;
+pub mod prepare;
+pub mod spawn;
+
+use std::path::Path;
+
+use thiserror::Error;
+use tracer_common::decode::{bytes_of, wire_len};
+use tracer_common::wire::{self, kind, loss};
+
+use crate::event::{Event, Note, ProbeSite, WaitReasons, header};
+use crate::memory::goroutines::Looker;
+use crate::memory::{MemoryError, ProcessMemory};
+use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
+use crate::probe::{Plan, Refusal, Role, verify};
+
+use annotate::Annotator;
+pub use prepare::{PrepareError, Prepared};
+
+/// Where records go.
+pub type Sink<'s> = dyn FnMut(&[u8]) + 's;
+
+#[derive(Debug, Error)]
+pub enum LiveError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("neither births nor deaths can be traced: {because}")]
+    NoSites { because: String },
+    #[error("the goroutines cannot be read")]
+    Look(#[from] MemoryError),
+}
+
+/// Probes in place and a looker; dropping it removes every probe.
+pub struct Live<'d> {
+    pid: u32,
+    memory: ProcessMemory,
+    /// Where the wait-reason table is, until it has been read.
+    wait_reasons: Option<(u64, u64)>,
+    annotator: Annotator<'d>,
+    looker: Option<Looker>,
+    // Field order is drop order: probes go before the programs and maps they use.
+    probes: Vec<Placed>,
+    events: Events,
+    loaded: Loaded,
+    drops: [u64; loss::KERNEL_COUNT],
+    last_tick: u64,
+}
+
+/// What of a session the user chose.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    pub ring_bytes: u32,
+    pub stacks: u32,
+    pub diagnostics: bool,
+}
+
+impl<'d> Live<'d> {
+    /// Loads the programs, confirms every site against the process's memory and places the probes: deaths before
+    /// births, so that whoever is born under the probe also dies under it. `exe` must name the inode that the process
+    /// has mapped. Writes the session's first records.
+    pub fn start(
+        prepared: Prepared<'d>,
+        exe: &Path,
+        choice: &Choice,
+        sink: &mut Sink<'_>,
+    ) -> Result<Self, LiveError> {
+        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, notes } = prepared;
+        let pid = target.pid;
+        let now = boot_ns();
+        emit(&Event::Target(header(kind::TARGET, target.anchor_boot_ns), Box::new(target)), sink);
+        for (code, text) in notes {
+            emit(&Event::Note(header(kind::NOTE, now), Note { code: code.to_owned(), text }), sink);
+        }
+        let memory = ProcessMemory::new(pid);
+        let options = Options {
+            ring_bytes: choice.ring_bytes,
+            stacks: choice.stacks,
+            layout: layout.kernel,
+            diagnostics: choice.diagnostics,
+        };
+        let mut loaded = Loaded::load(&options)?;
+        let events = loaded.take_events()?;
+        let mut probes = Vec::new();
+        let Plan { sites, mut refused, warnings } = plan;
+        for text in warnings {
+            emit(&Event::Note(header(kind::NOTE, now), Note { code: "inlined-copy".to_owned(), text }), sink);
+        }
+        let mut placed = Vec::new();
+        for site in sites {
+            let file = binary.bytes(site.entry, (site.end - site.entry) as usize);
+            let confirmed = file
+                .ok_or_else(|| Refusal::NoBytes { function: site.function.clone() })
+                .and_then(|file| verify::confirm(&site, file, &memory, load_bias));
+            match confirmed {
+                Ok(()) => {
+                    probes.push(loaded.attach(&site, exe, pid)?);
+                    placed.push(site.role);
+                    let e = ProbeSite {
+                        role: site.role.name().to_owned(),
+                        function: site.function,
+                        offset: site.addr - site.entry,
+                        instruction: site.instruction,
+                        cost_class: site.cost.to_string(),
+                        refused_because: String::new(),
+                        file_offset: site.file_offset,
+                    };
+                    emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
+                }
+                Err(refusal) => refused.push((site.role, refusal)),
+            }
+        }
+        for (role, refusal) in &refused {
+            let e = ProbeSite {
+                role: role.name().to_owned(),
+                refused_because: refusal.to_string(),
+                ..ProbeSite::default()
+            };
+            emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
+        }
+        if ![Role::Create, Role::Exit].iter().all(|role| placed.contains(role)) {
+            let because = refused.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");
+            return Err(LiveError::NoSites { because });
+        }
+        let annotator = Annotator::new(binary, load_bias);
+        let looker = allgs.map(|allgs| Looker::new(layout, allgs));
+        let mut live = Self {
+            pid,
+            memory,
+            wait_reasons,
+            annotator,
+            looker,
+            probes,
+            events,
+            loaded,
+            drops: [0; loss::KERNEL_COUNT],
+            last_tick: boot_ns(),
+        };
+        live.tell_wait_reasons(sink);
+        Ok(live)
+    }
+
+    /// The names of the wait reasons, once, as soon as they can be read.
+    fn tell_wait_reasons(&mut self, sink: &mut Sink<'_>) {
+        if let Some(table) = self.wait_reasons
+            && let Some(names) = prepare::read_wait_reasons(&self.memory, table)
+        {
+            self.wait_reasons = None;
+            emit(&Event::WaitReasons(header(kind::WAIT_REASONS, boot_ns()), WaitReasons { names }), sink);
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Takes what the kernel side has delivered, at most `limit` records. Returns how many it took.
+    pub fn drain(&mut self, limit: usize, sink: &mut Sink<'_>) -> usize {
+        let mut taken = 0;
+        while taken < limit
+            && let Some(record) = self.events.next()
+        {
+            let record = &record[..wire_len(&record)];
+            self.annotator.pass(record, sink);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// A second has passed: counters and losses, then a tick.
+    pub fn tick(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+        self.tell_wait_reasons(sink);
+        let now = boot_ns();
+        let drops = self.loaded.drops()?;
+        for (cause, (new, old)) in drops.iter().zip(&self.drops).enumerate() {
+            if new > old {
+                let e = wire::Loss {
+                    h: header(kind::LOSS, now),
+                    from_ns: self.last_tick,
+                    count: new - old,
+                    cause: cause as u64,
+                };
+                sink(bytes_of(&e));
+            }
+        }
+        self.drops = drops;
+        let e = wire::Totals { h: header(kind::TOTALS, now), counts: self.loaded.totals()? };
+        sink(bytes_of(&e));
+        sink(bytes_of(&header(kind::TICK, now)));
+        self.last_tick = now;
+        self.loaded.flush_diagnostics();
+        Ok(())
+    }
+
+    /// Looks at every goroutine now. Nothing to look with is not an error: the notes have said why.
+    pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+        let Some(looker) = &mut self.looker else {
+            return Ok(());
+        };
+        let annotator = &mut self.annotator;
+        let mut record = Vec::with_capacity(1024);
+        looker.look(&self.memory, &boot_ns, &mut |event| {
+            record.clear();
+            event.encode(&mut record);
+            annotator.pass(&record, sink);
+        })?;
+        Ok(())
+    }
+
+    /// Removes the probes, takes what they still delivered, and writes the last records.
+    pub fn finish(&mut self, reason: u64, code: u64, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+        self.probes.clear();
+        self.drain(usize::MAX, sink);
+        self.tick(sink)?;
+        let end = wire::End { h: header(kind::END, boot_ns()), reason, code };
+        sink(bytes_of(&end));
+        Ok(())
+    }
+}
+
+fn emit(event: &Event, sink: &mut Sink<'_>) {
+    let mut out = Vec::with_capacity(256);
+    event.encode(&mut out);
+    sink(&out);
+}
+
+/// `CLOCK_BOOTTIME` in nanoseconds: the clock of the kernel side's stamps (`bpf_ktime_get_boot_ns`).
+pub fn boot_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_BOOTTIME)
+}
+
+/// Wall clock, nanoseconds since the Unix epoch.
+pub fn unix_ns() -> u64 {
+    clock_ns(nix::time::ClockId::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: nix::time::ClockId) -> u64 {
+    // Both clocks exist on every Linux this runs on; 0 would only make ages wrong, never memory.
+    clock.now().map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
