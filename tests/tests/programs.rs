@@ -7,23 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tests::{Fixture, Running, truth};
-use xtask::{golang, workspace};
-
-#[test]
-#[ignore = "needs Go: cargo xtask test"]
-fn every_program_builds_with_every_go_that_it_allows() -> Result<()> {
-    for version in golang::VERSIONS {
-        for program in ["zoo", "exact", "busy"] {
-            Fixture::new(program).go(version).build()?;
-        }
-    }
-    for program in ["demo", "coro", "cgo", "execer"] {
-        Fixture::new(program).build()?;
-    }
-    Fixture::new("exact").stripped().build()?;
-    Fixture::new("exact").pie().build()?;
-    Ok(())
-}
+use xtask::workspace;
 
 #[test]
 #[ignore = "needs Go: cargo xtask test"]

@@ -40,7 +40,11 @@ enum Task {
         filter: Option<String>,
     },
     /// Trace a small leaking service and show the report (sets up first)
-    Demo,
+    Demo {
+        /// Show this gostray instead of a fresh release build
+        #[arg(long, value_name = "PATH")]
+        gostray: Option<std::path::PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -65,6 +69,6 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { pure_only, filter } => test::run(&test::Options { pure_only, filter }),
-        Task::Demo => demo::run(),
+        Task::Demo { gostray } => demo::run(gostray),
     }
 }

@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	leaks = flag.Float64("leaks", 5, "goroutines leaked per second")
+	leaks = flag.Float64("leaks", 6, "goroutines leaked per second")
 	short = flag.Float64("short", 200, "short-lived goroutines per second")
 	pool  = flag.Int("pool", 8, "workers in the pool")
 )
