@@ -10,6 +10,8 @@
 pub mod analysis;
 pub mod cli;
 pub mod event;
+#[cfg(test)]
+mod event_gen;
 pub mod gobin;
 pub mod memory;
 pub mod order;
