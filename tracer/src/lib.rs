@@ -11,6 +11,8 @@ pub mod analysis;
 pub mod cli;
 pub mod drive;
 pub mod event;
+#[cfg(test)]
+mod event_gen;
 pub mod failure;
 pub mod gobin;
 pub mod memory;

@@ -138,9 +138,9 @@ fn losses_that_could_explain_growth_make_it_unknown_unless_looks_mend_them() {
 fn healthy_world(shape: u64, seed: u64) -> World {
     let mut rng = Rng(seed.wrapping_mul(31) + shape);
     let mut world = World { seed, ..World::new() };
-    match seed % 3 {
+    match seed % 6 {
         0 => world.looks = false,
-        1 => world.births_traced = false,
+        1 | 2 => world.births_traced = false,
         _ => {}
     }
     let waits = ["chan receive", "select", "IO wait"][(rng.next() % 3) as usize];
@@ -199,25 +199,35 @@ fn healthy_world(shape: u64, seed: u64) -> World {
 
 #[test]
 fn healthy_twins_are_never_called_a_leak() {
-    let mut suspects = [0; 5];
-    let mut asked = [0; 5];
+    let (mut suspects, mut asked) = ([0; 5], [0; 5]);
     for shape in 0..5 {
-        for seed in 0..60 {
+        for seed in 0..42 {
             let world = healthy_world(shape, seed);
-            for (second, verdict) in world.verdicts(SITE, (5..=120).step_by(5)) {
+            for (second, verdict) in world.verdicts(SITE, (5..=115).step_by(10)) {
                 assert_ne!(verdict.kind, Leak, "shape {shape}, seed {seed}, at {second} s: {verdict:#?}");
-                asked[shape as usize] += 1;
-                suspects[shape as usize] += u32::from(verdict.kind == Suspect);
+                if world.looks {
+                    asked[shape as usize] += 1;
+                    suspects[shape as usize] += u32::from(verdict.kind == Suspect);
+                }
             }
         }
     }
-    eprintln!("suspects {suspects:?} of {asked:?}");
+    // While it rises, a pool, a saw-tooth or a warm-up may be suspected; a burst or a steady service hardly ever. (Without
+    // looks the goroutines alive before are invisible, and a steady service looks like a warm-up.)
+    for shape in [1, 3] {
+        assert!(
+            suspects[shape] * 50 <= asked[shape],
+            "shape {shape}: {} of {}",
+            suspects[shape],
+            asked[shape]
+        );
+    }
 }
 
 #[test]
 fn healthy_twins_settle_as_healthy() {
     for (shape, settled_after) in [(0, 90), (1, 90), (4, 150)] {
-        for seed in 0..40 {
+        for seed in 0..20 {
             let world = healthy_world(shape, seed);
             let verdicts = world.verdicts(SITE, [settled_after]);
             for (second, verdict) in verdicts {

@@ -1,0 +1,441 @@
+//! One line and its event, both ways. One table serves both directions, so they cannot drift apart.
+
+use std::fmt::Write as _;
+
+use tracer_common::wire::{self, Header, kind};
+
+use super::fields::{Field, Fields, Value, duration, number, shown};
+use super::{MAX_REPEAT, Reason};
+use crate::event::message::{Frame, Limits};
+use crate::event::{Event, Note, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons};
+use crate::session::loss_ledger::{cause_by_name, cause_name};
+
+/// Words for `end.reason`, in the order of their numbers.
+const END_REASONS: [&str; 5] = ["asked", "duration", "target-exited", "target-execed", "output-failed"];
+
+/// The names of the events and their kinds.
+const EVENTS: [(&str, u8); 21] = [
+    ("birth", kind::BIRTH),
+    ("death", kind::DEATH),
+    ("park", kind::PARK),
+    ("ready", kind::READY),
+    ("run", kind::RUN),
+    ("coro-switch", kind::CORO_SWITCH),
+    ("stack", kind::STACK_DEF),
+    ("seen", kind::SEEN),
+    ("state", kind::STATE),
+    ("look-begin", kind::LOOK_BEGIN),
+    ("look-end", kind::LOOK_END),
+    ("tick", kind::TICK),
+    ("loss", kind::LOSS),
+    ("totals", kind::TOTALS),
+    ("end", kind::END),
+    ("blocked", kind::BLOCKED),
+    ("target", kind::TARGET),
+    ("symbol", kind::SYMBOL),
+    ("probe-site", kind::PROBE_SITE),
+    ("wait-reasons", kind::WAIT_REASONS),
+    ("note", kind::NOTE),
+];
+
+/// Events that one line stands for: one, or a `repeat`ed one.
+#[derive(Debug)]
+pub struct Repeat {
+    event: Event,
+    left: u64,
+    every_ns: u64,
+    begun: bool,
+}
+
+impl Iterator for Repeat {
+    type Item = Result<Event, Reason>;
+
+    /// Each time later by `every`, with the next goid.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        if std::mem::replace(&mut self.begun, true) {
+            let h = header_mut(&mut self.event);
+            let next = h.time_ns.checked_add(self.every_ns);
+            let goid = if h.goid == 0 { Some(0) } else { h.goid.checked_add(1) };
+            let (Some(time_ns), Some(goid)) = (next, goid) else {
+                self.left = 0;
+                return Some(Err(Reason::RepeatRange));
+            };
+            (h.time_ns, h.goid) = (time_ns, goid);
+        }
+        Some(Ok(self.event.clone()))
+    }
+}
+
+/// Parses a line; an empty one and a comment give nothing.
+pub fn parse(line: &str) -> Result<Option<Repeat>, Reason> {
+    let mut line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let (mut left, mut every_ns) = (1, 0);
+    if let Some(rest) = line.strip_prefix("repeat ") {
+        let mut words = rest.splitn(4, ' ');
+        let mut word = || words.next().unwrap_or("");
+        left = number(word()).filter(|n| *n <= MAX_REPEAT).ok_or(Reason::Repeat)?;
+        if word() != "every" {
+            return Err(Reason::Repeat);
+        }
+        every_ns = duration(word()).ok_or(Reason::Repeat)?;
+        line = word().trim_start();
+    }
+    let (time, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let time_ns = time.strip_prefix('@').and_then(duration).ok_or_else(|| Reason::Time(time.to_owned()))?;
+    let rest = rest.trim_start();
+    let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    if name.is_empty() || name.starts_with('#') {
+        return Err(Reason::NoEvent);
+    }
+    let (name, kind) =
+        EVENTS.into_iter().find(|e| e.0 == name).ok_or_else(|| Reason::UnknownEvent(name.to_owned()))?;
+    let event = event(time_ns, kind, Fields::split(name, rest)?)?;
+    Ok(Some(Repeat { event, left, every_ns, begun: false }))
+}
+
+fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
+    let names: Vec<String> = f.clone().rest().into_iter().map(|f| f.name).collect();
+    let h = Header {
+        time_ns,
+        kind,
+        goid: f.number("goid")?,
+        g: f.number("g")?,
+        tid: f.number("tid")?,
+        cpu: f.number("cpu")?,
+        flags: f.number("flags")?,
+    };
+    let event = match kind {
+        kind::BIRTH => Event::Birth(wire::Birth {
+            h,
+            parent_goid: f.number("parent")?,
+            gopc: f.number("gopc")?,
+            start_pc: f.number("start")?,
+            stack: f.number("stack")?,
+        }),
+        kind::DEATH => Event::Death(wire::Death { h }),
+        kind::PARK => Event::Park(wire::Park {
+            h,
+            lock: f.number("lock")?,
+            unlockf: f.number("unlockf")?,
+            reason: f.number("reason")?,
+        }),
+        kind::READY => Event::Ready(wire::Ready { h }),
+        kind::RUN => Event::Run(wire::Run { h }),
+        kind::CORO_SWITCH => {
+            Event::CoroSwitch(wire::CoroSwitch { h, to_g: f.number("to-g")?, to_goid: f.number("to")? })
+        }
+        kind::STACK_DEF => {
+            let frames = f.numbers("frames")?;
+            if frames.len() > wire::MAX_FRAMES {
+                return Err(Reason::TooManyFrames);
+            }
+            Event::StackDef(StackDef { h, stack: f.number("stack")?, frames })
+        }
+        kind::SEEN | kind::STATE => {
+            let seen = wire::Seen {
+                h,
+                parent_goid: f.number("parent")?,
+                gopc: f.number("gopc")?,
+                start_pc: f.number("start")?,
+                wait_since: f.number("wait-since")?,
+                status: f.number("status")?,
+                reason: f.number("reason")?,
+            };
+            if kind == kind::SEEN { Event::Seen(seen) } else { Event::State(seen) }
+        }
+        kind::LOOK_BEGIN | kind::LOOK_END => {
+            let edge = wire::LookEdge {
+                h,
+                seq: f.number("seq")?,
+                read: f.number("read")?,
+                unreadable: f.number("unreadable")?,
+            };
+            if kind == kind::LOOK_BEGIN { Event::LookBegin(edge) } else { Event::LookEnd(edge) }
+        }
+        kind::TICK => Event::Tick(h),
+        kind::LOSS => Event::Loss(wire::Loss {
+            h,
+            from_ns: f.number("from")?,
+            count: f.number("count")?,
+            cause: f.named("cause", cause_by_name)?,
+        }),
+        kind::TOTALS => {
+            let given = f.numbers("counts")?;
+            let mut counts = [0; wire::total::COUNT];
+            if given.len() > counts.len() {
+                return Err(Reason::Value("counts".to_owned(), format!("{} numbers", given.len())));
+            }
+            counts[..given.len()].copy_from_slice(&given);
+            Event::Totals(wire::Totals { h, counts })
+        }
+        kind::END => {
+            let by_name = |w: &str| END_REASONS.iter().position(|r| *r == w).map(|i| i as u64);
+            Event::End(wire::End { h, reason: f.named("reason", by_name)?, code: f.number("code")? })
+        }
+        kind::BLOCKED => Event::Blocked(wire::Blocked { h, stack: f.number("stack")? }),
+        kind::TARGET => Event::Target(h, Box::new(target(&mut f)?)),
+        kind::SYMBOL => Event::Symbol(h, symbol(&mut f)?),
+        kind::PROBE_SITE => Event::ProbeSite(
+            h,
+            ProbeSite {
+                role: f.text("role")?,
+                function: f.text("function")?,
+                offset: f.number("offset")?,
+                instruction: f.text("instruction")?,
+                cost_class: f.text("cost")?,
+                refused_because: f.text("refused")?,
+                file_offset: f.number("file-offset")?,
+            },
+        ),
+        kind::WAIT_REASONS => {
+            let names = f.rest().into_iter().map(|field| match (field.name.as_str(), field.value) {
+                ("name", Value::Text(text) | Value::Word(text)) => Ok(text),
+                _ => Err(f.unknown(&field.name)),
+            });
+            Event::WaitReasons(h, WaitReasons { names: names.collect::<Result<_, _>>()? })
+        }
+        // EVENTS holds no other kind than `note`.
+        _ => Event::Note(h, Note { code: f.text("code")?, text: f.text("text")? }),
+    };
+    f.done(&names)?;
+    Ok(event)
+}
+
+fn target(f: &mut Fields) -> Result<TargetInfo, Reason> {
+    let limits = f.flag("limits")?;
+    Ok(TargetInfo {
+        pid: f.number("pid")?,
+        comm: f.text("comm")?,
+        exe: f.text("exe")?,
+        go_version: f.text("go")?,
+        build_id: f.text("build-id")?,
+        arch: f.text("arch")?,
+        main_package: f.text("main-package")?,
+        kernel: f.text("kernel")?,
+        cpus: f.number("cpus")?,
+        gostray_version: f.text("gostray")?,
+        anchor_boot_ns: f.number("anchor-boot")?,
+        anchor_unix_ns: f.number("anchor-unix")?,
+        from_start: f.flag("from-start")?,
+        park: f.flag("park")?,
+        load_bias: f.number("load-bias")?,
+        limits: limits
+            .then(|| {
+                Ok(Limits {
+                    ring_bytes: f.number("ring-bytes")?,
+                    kernel_stacks: f.number("kernel-stacks")?,
+                    max_frames: f.number("max-frames")?,
+                    look_every_ns: f.number("look-every")?,
+                })
+            })
+            .transpose()?,
+        command: f.text("command")?,
+        started_boot_ns: f.number("started")?,
+        layout_provenance: f.text("layout")?,
+    })
+}
+
+fn symbol(f: &mut Fields) -> Result<Symbol, Reason> {
+    let mut symbol = Symbol {
+        pc: f.number("pc")?,
+        exact: f.flag("exact")?,
+        unknown_because: f.text("unknown")?,
+        frames: Vec::new(),
+    };
+    for Field { name, value } in f.rest() {
+        if name == "frame" {
+            let (Value::Text(function) | Value::Word(function)) = value else {
+                return Err(Reason::Value(name, String::new()));
+            };
+            symbol.frames.push(Frame { function, ..Frame::default() });
+            continue;
+        }
+        if !matches!(name.as_str(), "file" | "line" | "inlined") {
+            return Err(f.unknown(&name));
+        }
+        let Some(frame) = symbol.frames.last_mut() else { return Err(Reason::NoFrame(name)) };
+        match (name.as_str(), &value) {
+            ("file", Value::Text(text) | Value::Word(text)) => frame.file.clone_from(text),
+            ("inlined", Value::Flag) => frame.inlined = true,
+            ("line", Value::Word(word)) => {
+                let line = number(word).and_then(|n| u32::try_from(n).ok());
+                frame.line = line.ok_or_else(|| Reason::Value(name.clone(), word.clone()))?;
+            }
+            _ => return Err(Reason::Value(name, shown(&value))),
+        }
+    }
+    Ok(symbol)
+}
+
+/// The line that [`parse`] gives the same event for. Fields that are 0 or empty are left out.
+pub fn print(event: &Event) -> String {
+    let h = event.header();
+    let name = EVENTS.iter().find(|e| e.1 == kind_of(event)).map_or("?", |e| e.0);
+    let mut line = Line(format!("@{}.{:09}s {name}", h.time_ns / 1_000_000_000, h.time_ns % 1_000_000_000));
+    line.dec("goid", h.goid).hex("g", h.g).dec("tid", h.tid.into()).dec("cpu", h.cpu.into());
+    line.dec("flags", h.flags.into());
+    match event {
+        Event::Birth(e) => line
+            .dec("parent", e.parent_goid)
+            .hex("gopc", e.gopc)
+            .hex("start", e.start_pc)
+            .hex("stack", e.stack),
+        Event::Death(_) | Event::Ready(_) | Event::Run(_) | Event::Tick(_) => &mut line,
+        Event::Park(e) => line.hex("lock", e.lock).hex("unlockf", e.unlockf).dec("reason", e.reason),
+        Event::CoroSwitch(e) => line.hex("to-g", e.to_g).dec("to", e.to_goid),
+        Event::StackDef(e) => line.hex("stack", e.stack).list("frames", &e.frames, |n| format!("{n:#x}")),
+        Event::Seen(e) | Event::State(e) => line
+            .dec("parent", e.parent_goid)
+            .hex("gopc", e.gopc)
+            .hex("start", e.start_pc)
+            .dec("wait-since", e.wait_since)
+            .dec("status", e.status.into())
+            .dec("reason", e.reason.into()),
+        Event::LookBegin(e) | Event::LookEnd(e) => {
+            line.dec("seq", e.seq).dec("read", e.read).dec("unreadable", e.unreadable)
+        }
+        Event::Loss(e) => {
+            let cause = cause_name(e.cause).map_or_else(|| e.cause.to_string(), str::to_owned);
+            line.word("cause", &cause).dec("count", e.count).dec("from", e.from_ns)
+        }
+        Event::Totals(e) => line.list("counts", &e.counts, u64::to_string),
+        Event::End(e) => {
+            let by_number = usize::try_from(e.reason).ok().and_then(|i| END_REASONS.get(i));
+            let reason = by_number.map_or_else(|| e.reason.to_string(), |r| (*r).to_owned());
+            line.word("reason", &reason).dec("code", e.code)
+        }
+        Event::Blocked(e) => line.hex("stack", e.stack),
+        Event::Target(_, t) => print_target(&mut line, t),
+        Event::Symbol(_, s) => print_symbol(&mut line, s),
+        Event::ProbeSite(_, p) => line
+            .text("role", &p.role)
+            .text("function", &p.function)
+            .dec("offset", p.offset)
+            .text("instruction", &p.instruction)
+            .text("cost", &p.cost_class)
+            .text("refused", &p.refused_because)
+            .hex("file-offset", p.file_offset),
+        Event::WaitReasons(_, w) => w.names.iter().fold(&mut line, |l, n| l.always_text("name", n)),
+        Event::Note(_, n) => line.text("code", &n.code).text("text", &n.text),
+    };
+    line.0
+}
+
+fn print_target<'a>(line: &'a mut Line, t: &TargetInfo) -> &'a mut Line {
+    line.dec("pid", t.pid.into()).text("comm", &t.comm).text("exe", &t.exe).text("go", &t.go_version);
+    line.text("build-id", &t.build_id).text("arch", &t.arch).text("main-package", &t.main_package);
+    line.text("kernel", &t.kernel).dec("cpus", t.cpus.into()).text("gostray", &t.gostray_version);
+    line.dec("anchor-boot", t.anchor_boot_ns).dec("anchor-unix", t.anchor_unix_ns);
+    line.flag("from-start", t.from_start).flag("park", t.park).hex("load-bias", t.load_bias);
+    if let Some(l) = &t.limits {
+        line.flag("limits", true)
+            .dec("ring-bytes", l.ring_bytes)
+            .dec("kernel-stacks", l.kernel_stacks.into());
+        line.dec("max-frames", l.max_frames.into()).dec("look-every", l.look_every_ns);
+    }
+    line.text("command", &t.command).dec("started", t.started_boot_ns).text("layout", &t.layout_provenance)
+}
+
+fn print_symbol<'a>(line: &'a mut Line, s: &Symbol) -> &'a mut Line {
+    line.hex("pc", s.pc).flag("exact", s.exact).text("unknown", &s.unknown_because);
+    for f in &s.frames {
+        line.always_text("frame", &f.function).text("file", &f.file).dec("line", f.line.into());
+        line.flag("inlined", f.inlined);
+    }
+    line
+}
+
+struct Line(String);
+
+impl Line {
+    fn word(&mut self, name: &str, value: &str) -> &mut Self {
+        // Writing to a `String` cannot fail.
+        _ = write!(self.0, " {name}={value}");
+        self
+    }
+
+    fn dec(&mut self, name: &str, value: u64) -> &mut Self {
+        if value == 0 { self } else { self.word(name, &value.to_string()) }
+    }
+
+    fn hex(&mut self, name: &str, value: u64) -> &mut Self {
+        if value == 0 { self } else { self.word(name, &format!("{value:#x}")) }
+    }
+
+    fn flag(&mut self, name: &str, value: bool) -> &mut Self {
+        if value {
+            self.0.push(' ');
+            self.0.push_str(name);
+        }
+        self
+    }
+
+    fn text(&mut self, name: &str, value: &str) -> &mut Self {
+        if value.is_empty() { self } else { self.always_text(name, value) }
+    }
+
+    fn always_text(&mut self, name: &str, value: &str) -> &mut Self {
+        self.word(name, &serde_json::Value::from(value).to_string())
+    }
+
+    fn list(&mut self, name: &str, values: &[u64], show: impl Fn(&u64) -> String) -> &mut Self {
+        if values.is_empty() {
+            return self;
+        }
+        self.word(name, &values.iter().map(show).collect::<Vec<_>>().join(","))
+    }
+}
+
+fn kind_of(event: &Event) -> u8 {
+    match event {
+        Event::Birth(_) => kind::BIRTH,
+        Event::Death(_) => kind::DEATH,
+        Event::Park(_) => kind::PARK,
+        Event::Ready(_) => kind::READY,
+        Event::Run(_) => kind::RUN,
+        Event::CoroSwitch(_) => kind::CORO_SWITCH,
+        Event::StackDef(_) => kind::STACK_DEF,
+        Event::Seen(_) => kind::SEEN,
+        Event::State(_) => kind::STATE,
+        Event::LookBegin(_) => kind::LOOK_BEGIN,
+        Event::LookEnd(_) => kind::LOOK_END,
+        Event::Tick(_) => kind::TICK,
+        Event::Loss(_) => kind::LOSS,
+        Event::Totals(_) => kind::TOTALS,
+        Event::End(_) => kind::END,
+        Event::Blocked(_) => kind::BLOCKED,
+        Event::Target(..) => kind::TARGET,
+        Event::Symbol(..) => kind::SYMBOL,
+        Event::ProbeSite(..) => kind::PROBE_SITE,
+        Event::WaitReasons(..) => kind::WAIT_REASONS,
+        Event::Note(..) => kind::NOTE,
+    }
+}
+
+fn header_mut(event: &mut Event) -> &mut Header {
+    match event {
+        Event::Birth(e) => &mut e.h,
+        Event::Death(e) => &mut e.h,
+        Event::Park(e) => &mut e.h,
+        Event::Ready(e) => &mut e.h,
+        Event::Run(e) => &mut e.h,
+        Event::CoroSwitch(e) => &mut e.h,
+        Event::StackDef(e) => &mut e.h,
+        Event::Seen(e) | Event::State(e) => &mut e.h,
+        Event::LookBegin(e) | Event::LookEnd(e) => &mut e.h,
+        Event::Loss(e) => &mut e.h,
+        Event::Totals(e) => &mut e.h,
+        Event::End(e) => &mut e.h,
+        Event::Blocked(e) => &mut e.h,
+        Event::Tick(h)
+        | Event::Target(h, _)
+        | Event::Symbol(h, _)
+        | Event::ProbeSite(h, _)
+        | Event::WaitReasons(h, _)
+        | Event::Note(h, _) => h,
+    }
+}
