@@ -90,7 +90,9 @@ pub struct Report(pub Value);
 
 impl Report {
     pub fn total(&self, name: &str) -> u64 {
-        self.0["totals"][name].as_u64().unwrap_or_else(|| panic!("no total `{name}` in {:#}", self.0["totals"]))
+        self.0["totals"][name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no total `{name}` in {:#}", self.0["totals"]))
     }
 
     pub fn losses(&self) -> &Vec<Value> {

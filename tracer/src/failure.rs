@@ -206,6 +206,68 @@ impl Fail for crate::record::ReadError {
     }
 }
 
+impl Fail for crate::gobin::GoBinError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotElf | Self::NotExecutable { .. } | Self::DamagedElf { .. } | Self::NotGo => Class::NotGo,
+            Self::TooOld { .. } => Class::GoTooOld,
+            Self::NotAmd64 { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NoPclntab { .. }
+            | Self::NoModuledata { .. } => Class::GoUnsupported,
+        }
+    }
+}
+
+impl Fail for crate::source::live::PrepareError {
+    fn class(&self) -> Class {
+        use crate::gobin::LayoutError;
+        let Self::Layout(e) = self;
+        match e {
+            LayoutError::TooOld { .. } => Class::GoTooOld,
+            LayoutError::NotMeasured { .. }
+            | LayoutError::PreRelease { .. }
+            | LayoutError::Experiment { .. } => Class::GoUnsupported,
+            LayoutError::Table => Class::Internal,
+        }
+    }
+}
+
+impl Fail for crate::source::live::LiveError {
+    fn class(&self) -> Class {
+        use crate::memory::MemoryError;
+        use crate::probe::load::LoadError;
+        match self {
+            Self::Load(LoadError::NoObject | LoadError::Missing { .. }) => Class::Internal,
+            Self::Load(_) => Class::KernelRefused,
+            Self::NoSites { .. } => Class::NoSafeSite,
+            Self::Look(MemoryError::Forbidden) => Class::NotPermitted,
+            Self::Look(_) => Class::Internal,
+        }
+    }
+}
+
+impl Fail for crate::source::live::spawn::SpawnError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Class::CommandNotFound
+            }
+            Self::Start { .. } => Class::CannotStart,
+            Self::NoStop { .. } | Self::Release { .. } => Class::Internal,
+        }
+    }
+}
+
+impl Fail for crate::drive::DriveError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Live(e) => e.class(),
+            Self::Wait(_) => Class::Internal,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
@@ -129,6 +130,12 @@ pub fn build(how: &Build) -> Result<PathBuf> {
     let fixtures = workspace::target_dir().join("fixtures");
     let name = format!("{}-{}-{:016x}", how.program, how.go, content_hash(how, &source)?);
     let executable = fixtures.join(&name);
+    if executable.is_file() {
+        return Ok(executable);
+    }
+    // Tests of one process build in parallel; only one may write a partial file. Nothing is lost when one panics.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if executable.is_file() {
         return Ok(executable);
     }

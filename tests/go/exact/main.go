@@ -34,12 +34,16 @@ type chain struct {
 	deaths int
 }
 
-var chains = []*chain{
-	{name: "plain", spawn: plain1},
-	{name: "other", spawn: other1},
-	{name: "inlined", spawn: inlined1},
-	{name: "deep", spawn: deepStart},
-	{name: "closure", spawn: closure1},
+var chains []*chain
+
+func init() {
+	chains = []*chain{
+		{name: "plain", spawn: plain1},
+		{name: "other", spawn: other1},
+		{name: "inlined", spawn: inlined1},
+		{name: "deep", spawn: deepStart},
+		{name: "closure", spawn: closure1},
+	}
 }
 
 var (

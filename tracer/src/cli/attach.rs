@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::common::{Show, ShowArgs, Watch, WatchArgs};
-use crate::failure::{Class, Failure};
+use super::live;
+use crate::failure::Failure;
 
 /// Watch a running Go program, then report which `go` statements leak
 ///
@@ -43,8 +44,6 @@ impl From<Args> for Request {
     }
 }
 
-/// The driver is not connected yet.
 pub fn run(request: Request) -> Result<ExitCode, Failure> {
-    let message = format!("attaching to process `{}` is not built into this gostray yet", request.pid);
-    Err(Failure::new(Class::Internal, message).with_hint("`gostray report FILE` works on recorded sessions"))
+    live::watch(live::Subject::Pid(request.pid), None, request.watch, request.show)
 }

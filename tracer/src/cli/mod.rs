@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod common;
 pub mod doctor;
+pub mod live;
 mod print;
 pub mod record;
 pub mod replay;

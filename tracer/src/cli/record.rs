@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::common::{Show, ShowArgs, Watch, WatchArgs};
-use crate::failure::{Class, Failure};
+use super::live::{self, Subject};
+use crate::failure::Failure;
 
 /// Watch a program as `attach` or `run` do, and write all that is seen to a file
 ///
@@ -47,14 +48,6 @@ pub struct Args {
     show: ShowArgs,
 }
 
-/// What to record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    Pid(u32),
-    /// The program, then its arguments; never empty.
-    Command(Vec<OsString>),
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub subject: Subject,
@@ -72,8 +65,7 @@ impl From<Args> for Request {
     }
 }
 
-/// The driver is not connected yet.
-pub fn run(_: Request) -> Result<ExitCode, Failure> {
-    Err(Failure::new(Class::Internal, "recording is not built into this gostray yet")
-        .with_hint("`gostray report FILE` works on recorded sessions"))
+pub fn run(request: Request) -> Result<ExitCode, Failure> {
+    let recording = live::Recording { path: request.output, force: request.force };
+    live::watch(request.subject, Some(recording), request.watch, request.show)
 }

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::common::{Show, ShowArgs, Watch, WatchArgs};
-use crate::failure::{Class, Failure};
+use super::live;
+use crate::failure::Failure;
 
 /// Start a Go program and watch it from its very first goroutine
 ///
@@ -42,8 +43,6 @@ impl From<Args> for Request {
     }
 }
 
-/// The driver is not connected yet.
-pub fn run(_: Request) -> Result<ExitCode, Failure> {
-    Err(Failure::new(Class::Internal, "starting a program is not built into this gostray yet")
-        .with_hint("`gostray report FILE` works on recorded sessions"))
+pub fn run(request: Request) -> Result<ExitCode, Failure> {
+    live::watch(live::Subject::Command(request.command), None, request.watch, request.show)
 }

@@ -65,6 +65,11 @@ impl Screen {
         Self { show, stream: Stream::Out, live: Live::Quiet, gone: false }
     }
 
+    /// The terminal is taken by the live table: nothing else may be written to it.
+    pub fn is_table(&self) -> bool {
+        matches!(self.live, Live::Table { .. })
+    }
+
     /// Whether [`update`](Self::update) shows anything: without, snapshots need not be made.
     pub fn wants_updates(&self) -> bool {
         !matches!(self.live, Live::Quiet) && !self.gone

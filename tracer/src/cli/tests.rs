@@ -63,11 +63,14 @@ fn the_command_of_run_keeps_its_own_flags() {
 fn record_takes_a_pid_or_a_command() {
     let Ok(Command::Record(args)) = parse("gostray record 42 -o x --force") else { panic!() };
     let request = record::Request::from(args);
-    assert_eq!(request.subject, record::Subject::Pid(42));
+    assert_eq!(request.subject, crate::cli::live::Subject::Pid(42));
     assert!(request.force && request.output == std::path::Path::new("x"));
     let Ok(Command::Record(args)) = parse("gostray record -o x -- ./server -o y") else { panic!() };
     let request = record::Request::from(args);
-    assert_eq!(request.subject, record::Subject::Command(vec!["./server".into(), "-o".into(), "y".into()]));
+    assert_eq!(
+        request.subject,
+        crate::cli::live::Subject::Command(vec!["./server".into(), "-o".into(), "y".into()])
+    );
 }
 
 #[test]

@@ -159,3 +159,20 @@ fn watch<T: AsRawFd>(fd: T) -> io::Result<AsyncFd<T>> {
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(365 * 24 * 3600)
 }
+
+/// Waits until a process that is no longer watched ends; signals go to `on_signal`.
+pub async fn until_exit(pid: u32, on_signal: &mut dyn FnMut(Caught)) -> io::Result<()> {
+    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or(io::ErrorKind::InvalidInput)?;
+    let gone = watch(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)?;
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            biased;
+            readable = gone.readable() => {
+                drop(readable?);
+                return Ok(());
+            }
+            caught = signals.next() => on_signal(caught?),
+        }
+    }
+}

@@ -137,7 +137,7 @@ impl Environment {
         let uname = rustix::system::uname();
         let text = |c: &std::ffi::CStr| c.to_string_lossy().into_owned();
         let kernel_release = text(uname.release());
-        let myself = PidDir::open_self().and_then(|dir| dir.status()).ok();
+        let myself = PidDir::open_self().ok().and_then(|dir| dir.status().ok());
         Self {
             kernel: KernelVersion::parse(&kernel_release),
             kernel_release,

@@ -58,15 +58,17 @@ impl Stat {
 impl PidDir {
     /// `Err` of kind `NotFound` where there is no such process.
     pub fn open(pid: i32) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(format!("/proc/{pid}"), flags, Mode::empty())?;
-        Ok(Self { dir, pid })
+        Self::open_at(&format!("/proc/{pid}"), pid)
     }
 
-    pub fn open_self() -> Result<Self, TargetError> {
-        // Not `/proc/self`: in a foreign `/proc` that may be another process.
-        let pid = std::process::id() as i32;
-        Self::open(pid).map_err(|source| TargetError::Read { path: format!("/proc/{pid}"), source })
+    /// Ourselves. Also right in a `/proc` of a namespace above ours, which knows us by another number.
+    pub fn open_self() -> io::Result<Self> {
+        Self::open_at("/proc/self", std::process::id() as i32)
+    }
+
+    fn open_at(path: &str, pid: i32) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { dir: rustix::fs::open(path, flags, Mode::empty())?, pid })
     }
 
     pub fn path(&self, name: &str) -> String {

@@ -201,7 +201,7 @@ fn a_pipe_reads_like_a_file() {
 }
 
 /// Reads to the end and decodes: must not panic, and must come to an end.
-fn exercise(bytes: &[u8]) {
+pub(super) fn exercise(bytes: &[u8]) {
     let Ok(mut reader) = Reader::new(bytes) else { return };
     while let Ok(Some(item)) = reader.next_item() {
         match item {
@@ -258,7 +258,7 @@ proptest! {
 }
 
 /// Gives every chunk that still has its marker a header and a payload whose checksums are right.
-fn repair_checksums(bytes: &mut [u8]) {
+pub(super) fn repair_checksums(bytes: &mut [u8]) {
     let mut at = 0;
     while let Some(n) = bytes[at..].windows(8).position(|w| w == format::SYNC) {
         at += n;

@@ -7,6 +7,7 @@ mod full_disk;
 mod hostile;
 mod kill;
 mod round_trip;
+mod seeds;
 mod size;
 
 use tracer_common::decode::{bytes_of, encode_stack};

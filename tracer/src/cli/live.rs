@@ -1,0 +1,316 @@
+//! What `attach`, `run` and `record` share: open the target, recognise it, place the probes, let the driver run, report.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use memmap2::Mmap;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tracer_common::wire::end;
+
+use super::common::{Show, Watch};
+use super::screen::Screen;
+use crate::drive::{self, Caught, Ending, Exit, Pace, View};
+use crate::event::message::Limits;
+use crate::failure::{Class, Failure};
+use crate::gobin::GoBinary;
+use crate::pipeline::Pipeline;
+use crate::probe::load::Options;
+use crate::record::{WriteError, Writer};
+use crate::source::live::prepare::{About, prepare};
+use crate::source::live::spawn::{Running, Stopped, shell_code};
+use crate::source::live::{Choice, Live};
+use crate::target::{Environment, Incarnation, Target, TargetError};
+
+/// What to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Pid(u32),
+    /// The program, then its arguments; never empty.
+    Command(Vec<OsString>),
+}
+
+/// Where to record.
+pub struct Recording {
+    pub path: PathBuf,
+    pub force: bool,
+}
+
+/// Watches and reports. The exit code is 0, that of `--fail-on`, or the started program's own.
+pub fn watch(
+    subject: Subject,
+    recording: Option<Recording>,
+    watch: Watch,
+    show: Show,
+) -> Result<ExitCode, Failure> {
+    let (target, held) = match subject {
+        Subject::Pid(pid) => (open(pid)?, None),
+        Subject::Command(command) => {
+            Environment::probe().check()?;
+            let (program, args) = command.split_first().ok_or_else(|| {
+                Failure::new(Class::Usage, "there is no command to run").with_hint("gostray run -- CMD ARGS")
+            })?;
+            let held = Stopped::start(program, args)?;
+            let target = Target::open(held.pid() as i32)?;
+            (target, Some(held))
+        }
+    };
+    let environment = Environment::probe();
+    environment.check()?;
+
+    let data = map(&target)?;
+    let binary = GoBinary::parse(&data).map_err(|e| not_readable(&target, e))?;
+    let maps = target.maps()?;
+    let load_bias = target.exe_load_bias(&maps, &segments(&binary)).map_err(|e| {
+        gone_instead(&target).unwrap_or_else(|| {
+            Failure::because(Class::NoSafeSite, e).with_hint("`gostray doctor PID` shows what was recognised")
+        })
+    })?;
+    let pace = Pace { duration: watch.duration, look_every: watch.look_every };
+    let choice = Choice {
+        ring_bytes: watch.ring_bytes,
+        stacks: Options::DEFAULT_STACKS,
+        diagnostics: std::env::var_os("GOSTRAY_LOG").is_some_and(|v| v == "debug"),
+    };
+    let about = About {
+        pid: target.pid() as u32,
+        comm: target.comm().to_owned(),
+        exe: target.exe_path().to_string_lossy().into_owned(),
+        command: target.command().unwrap_or_default(),
+        started_boot_ns: target.started_boot_ns(),
+        load_bias,
+        kernel: environment.kernel_release.clone(),
+        cpus: environment.cpus.unwrap_or(0) as u32,
+        from_start: held.is_some(),
+        park: watch.park,
+        limits: Limits {
+            ring_bytes: watch.ring_bytes.into(),
+            kernel_stacks: Options::DEFAULT_STACKS,
+            max_frames: tracer_common::wire::MAX_FRAMES as u32,
+            look_every_ns: watch.look_every.as_nanos() as u64,
+        },
+    };
+    let prepared = prepare(about, &binary)?;
+
+    let writer = match &recording {
+        Some(r) => Some(Writer::create(&r.path, r.force)?),
+        None => None,
+    };
+    let core = RefCell::new(Core { pipeline: Pipeline::new(), writer, failed: None });
+    let mut sink = |record: &[u8]| core.borrow_mut().take(record);
+
+    let mut live = Live::start(prepared, &target.exe_proc_path(), &choice, &mut sink)
+        .map_err(|e| gone_instead(&target).unwrap_or_else(|| e.into()))?;
+    let mut exit = match held {
+        Some(held) => Watched::Child(held.release()?),
+        None => Watched::Other,
+    };
+    let screen = match exit {
+        Watched::Child(_) => Screen::beside_the_command(show),
+        Watched::Other => Screen::live(show)?,
+    };
+    if !screen.is_table() && !show.json {
+        let ends = watch
+            .duration
+            .map_or("Ctrl-C ends".to_owned(), |d| format!("ends after {}", humantime::format_duration(d)));
+        eprintln!(
+            "gostray: watching {} (process {}, {}); {ends}, then the report",
+            target.comm(),
+            target.pid(),
+            binary.version(),
+        );
+    }
+    let mut view = Shown { core: &core, screen, failed: None };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::because(Class::Internal, e))?;
+    let ending = runtime.block_on(drive::run(&mut live, &target, pace, &mut exit, &mut view, &mut sink));
+    // Whatever happened, the probes go first.
+    drop(live);
+    let Shown { screen, failed, .. } = view;
+    let ending = ending?;
+
+    let mut core = core.into_inner();
+    core.pipeline.finish();
+    let code = screen.finish(&core.pipeline.snapshot())?;
+    core.close()?;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    match exit {
+        Watched::Other => Ok(code),
+        Watched::Child(child) => {
+            let own = outlive(child, &ending, &runtime)?;
+            Ok(if code == ExitCode::SUCCESS { own.into() } else { code })
+        }
+    }
+}
+
+/// Opens a process to watch. What is wrong with the process is said before what is wrong with our permissions, except
+/// where the one comes from the other.
+fn open(pid: u32) -> Result<Target, Failure> {
+    match Target::open(i32::try_from(pid).unwrap_or(i32::MAX)) {
+        Ok(target) => Ok(target),
+        Err(e @ TargetError::NotPermitted { .. }) => {
+            Environment::probe().check()?;
+            Err(e.into())
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The executable's bytes.
+pub(super) fn map(target: &Target) -> Result<Mmap, Failure> {
+    // SAFETY: the kernel refuses writes to a file that a process executes (ETXTBSY), so its bytes stay as they are while
+    // the target runs; should it be truncated after the target's end, we die of SIGBUS and nobody else does.
+    unsafe { Mmap::map(target.exe()) }.map_err(|e| {
+        Failure::because(Class::CannotRead, format!("cannot map `{}`: {e}", target.exe_path().display()))
+    })
+}
+
+pub(super) fn not_readable(target: &Target, e: crate::gobin::GoBinError) -> Failure {
+    gone_instead(target).unwrap_or_else(|| {
+        let failure = Failure::from(e);
+        let hint = failure.hint().to_owned();
+        Failure::new(failure.class(), format!("`{}` is {failure}", target.exe_path().display()))
+            .with_hint(hint)
+    })
+}
+
+pub(super) fn segments(binary: &GoBinary<'_>) -> Vec<crate::target::Segment> {
+    binary
+        .segments()
+        .iter()
+        .map(|s| crate::target::Segment {
+            vaddr: s.vaddr,
+            offset: s.file_offset,
+            file_size: s.filesz,
+            executable: s.is_executable(),
+        })
+        .collect()
+}
+
+/// What looks like a failure of ours may be the target's end.
+fn gone_instead(target: &Target) -> Option<Failure> {
+    let pid = target.pid();
+    match target.incarnation() {
+        Ok(Incarnation::Exited) => Some(TargetError::Exited { pid }.into()),
+        Ok(Incarnation::Execed) => Some(TargetError::Execed { pid }.into()),
+        _ => None,
+    }
+}
+
+/// Where records go: into the session and, when recording, into the file.
+struct Core {
+    pipeline: Pipeline,
+    writer: Option<Writer>,
+    failed: Option<WriteError>,
+}
+
+impl Core {
+    fn take(&mut self, record: &[u8]) {
+        if let Some(writer) = &mut self.writer
+            && let Err(e) = writer.write(record)
+        {
+            // The file keeps what it has; the session goes on to its report.
+            self.failed = Some(e);
+            self.writer = None;
+        }
+        self.pipeline.push(record);
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        if let Some(writer) = self.writer {
+            let path = writer.path().to_owned();
+            let summary = writer.finish()?;
+            told(&path, summary.bytes, summary.records);
+        }
+        self.failed.map_or(Ok(()), |e| Err(e.into()))
+    }
+}
+
+fn told(path: &Path, bytes: u64, records: u64) {
+    eprintln!("gostray: {records} records in {bytes} bytes are in {}", path.display());
+}
+
+/// The screen as the driver sees it.
+struct Shown<'c> {
+    core: &'c RefCell<Core>,
+    screen: Screen,
+    failed: Option<Failure>,
+}
+
+impl View for Shown<'_> {
+    fn wants_end(&mut self) -> bool {
+        match self.screen.wants_end() {
+            Ok(wants) => wants || self.failed.is_some(),
+            Err(e) => {
+                self.failed = Some(e);
+                true
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        if self.screen.wants_updates()
+            && let Err(e) = self.screen.update(&self.core.borrow().pipeline.snapshot())
+        {
+            self.failed = Some(e);
+        }
+    }
+
+    fn output_failed(&self) -> bool {
+        self.core.borrow().failed.is_some()
+    }
+}
+
+/// Whose process it is decides what signals mean.
+enum Watched {
+    Other,
+    Child(Running),
+}
+
+impl Exit for Watched {
+    fn wait_status(&mut self) -> Option<u32> {
+        match self {
+            Self::Other => None,
+            Self::Child(child) => child.wait().ok().map(|s| s.into_raw() as u32),
+        }
+    }
+
+    fn on_signal(&mut self, caught: Caught) -> bool {
+        match self {
+            Self::Other => {
+                matches!(caught.signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT)
+            }
+            Self::Child(child) => {
+                pass_on(child, caught);
+                false
+            }
+        }
+    }
+}
+
+/// The terminal sends its signals to the whole foreground group: the child has had those.
+fn pass_on(child: &Running, caught: Caught) {
+    if !caught.from_terminal {
+        let _ = kill(Pid::from_raw(child.pid() as i32), caught.signal);
+    }
+}
+
+/// The watch is over, the child may not be: it goes on to its own end, and its exit code is ours.
+fn outlive(mut child: Running, ending: &Ending, runtime: &tokio::runtime::Runtime) -> Result<u8, Failure> {
+    let wait = |e| Failure::because(Class::Internal, e);
+    if let Some(status) = child.try_wait().map_err(wait)? {
+        return Ok(shell_code(status));
+    }
+    if ending.reason == end::DURATION {
+        eprintln!("gostray: the watch is over; the program goes on");
+    }
+    runtime.block_on(drive::until_exit(child.pid(), &mut |caught| pass_on(&child, caught))).map_err(wait)?;
+    child.wait().map(shell_code).map_err(wait)
+}
