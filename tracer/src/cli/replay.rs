@@ -16,7 +16,7 @@ use crate::source::replay::Replay;
 Examples:
   gostray replay leak.session                  the report
   gostray replay leak.session --live           a line for each change first, as they came
-  gostray replay leak.session --events | less  every event as text")]
+  gostray replay leak.session --live --json    the same for programs")]
 pub struct Args {
     /// A file that `gostray record` wrote; `-` is the standard input
     file: PathBuf,
@@ -26,7 +26,8 @@ pub struct Args {
     live: bool,
 
     /// Print the recorded events as text, one a line, and nothing else
-    #[arg(long, conflicts_with_all = ["json", "all", "fail_on"])]
+    // Hidden until the text form has a writer: what help promises must work.
+    #[arg(long, hide = true, conflicts_with_all = ["json", "all", "fail_on"])]
     events: bool,
 
     #[command(flatten)]

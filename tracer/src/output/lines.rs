@@ -76,7 +76,7 @@ fn numbers(site: &Site) -> String {
     if let Some(age) = site.oldest {
         text.push_str(&format!(", oldest {}", words::age(age)));
     }
-    if let Some(wait) = site.waits.first() {
+    if let Some(wait) = words::known_waits(&site.waits).next() {
         text.push_str(&format!(", in `{}`", words::clean(&wait.reason)));
     }
     text

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, VerdictKind};
+use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, VerdictKind, Wait};
 
 /// Text that came from the target (function names, `comm`, paths) made fit for a terminal: control characters and
 /// those that reverse the reading direction are shown as escapes, so that a hostile name cannot draw over the report.
@@ -126,6 +126,14 @@ pub fn short_source(frame: &Frame) -> Option<String> {
     let file = frame.file.as_deref()?;
     let name = clean(file.rsplit('/').next().unwrap_or(file));
     Some(frame.line.map_or_else(|| name.clone().into_owned(), |line| format!("{name}:{line}")))
+}
+
+/// What a session says of goroutines that no look has come by: honest in a table of waits, noise in a headline.
+const NOT_YET_SEEN: &str = "<not yet seen>";
+
+/// The waits that something is known of.
+pub fn known_waits(waits: &[Wait]) -> impl Iterator<Item = &Wait> {
+    waits.iter().filter(|w| w.reason != NOT_YET_SEEN)
 }
 
 /// One number of a verdict in its unit.

@@ -6,12 +6,10 @@ use super::super::page::Page;
 use super::super::style::Ink;
 use super::super::words;
 use crate::session::Snapshot;
-use crate::session::snapshot::{Site, VerdictKind, Wait};
+use crate::session::snapshot::{Site, VerdictKind};
 
 /// `go` statements that the first lines name; the rest is below.
 const NAMED: usize = 10;
-/// What a session says of goroutines that no look has come by: nothing for a headline.
-const NOT_YET_SEEN: &str = "<not yet seen>";
 
 /// One `go` statement: several sites when it was reached along several call chains.
 struct Statement<'a> {
@@ -32,8 +30,7 @@ impl Statement<'_> {
             text.push_str(&format!(", {}", words::slope(slope)));
         }
         let mut waits: Vec<(&str, u64)> = Vec::new();
-        let known = |w: &&Wait| w.reason != NOT_YET_SEEN;
-        for wait in self.sites.iter().flat_map(|s| &s.waits).filter(known) {
+        for wait in self.sites.iter().flat_map(|s| words::known_waits(&s.waits)) {
             match waits.iter_mut().find(|(reason, _)| *reason == wait.reason) {
                 Some((_, count)) => *count += wait.count,
                 None => waits.push((&wait.reason, wait.count)),
