@@ -83,7 +83,7 @@ pub fn watch(
         started_boot_ns: target.started_boot_ns(),
         load_bias,
         kernel: environment.kernel_release.clone(),
-        cpus: environment.cpus.unwrap_or(0) as u32,
+        cpus: environment.cpus.unwrap_or(0),
         from_start: held.is_some(),
         park: watch.park,
         limits: Limits {
