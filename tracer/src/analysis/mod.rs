@@ -70,6 +70,8 @@ pub struct Coverage {
     pub look_read: u64,
     pub look_unreadable: u64,
     pub births_traced: bool,
+    /// Who was alive when watching began is known: from a look, or because nobody was.
+    pub before_known: bool,
     pub park_traced: bool,
 }
 
