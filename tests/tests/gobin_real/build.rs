@@ -91,9 +91,9 @@ pub fn go(toolchain: &Path) -> Command {
     go
 }
 
-/// All of them, built once for all tests; removed with the directory at the next build of the same name.
+/// All of them, built once for all tests, under `target/tmp`; the next run overwrites them.
 pub static BUILDS: LazyLock<Vec<Build>> = LazyLock::new(|| {
-    let dir = std::env::temp_dir().join(format!("gostray-gobin-{}", std::process::id()));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gobin_real");
     let toolchains = toolchains();
     assert!(!toolchains.is_empty(), "GOSTRAY_TEST_GO names no toolchain");
     let mut builds = Vec::new();
