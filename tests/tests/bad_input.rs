@@ -127,7 +127,8 @@ fn exits_while_we_attach_or_watch() {
         drop(program);
         let output = watching.finish();
         let code = output.status.code();
-        assert!(matches!(code, Some(0 | 10 | 14 | 18)), "after {delay} ms: {code:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(matches!(code, Some(0 | 10 | 14 | 18)), "after {delay} ms: {code:?}: {said}");
         answers.insert(code);
     }
     assert!(answers.contains(&Some(0)), "it was never attached: {answers:?}");
