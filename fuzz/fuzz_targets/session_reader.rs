@@ -35,7 +35,7 @@ fn read(data: &[u8]) {
     assert!(reader.ending().is_some());
     assert!(records > 0 || problems > 0 || data.len() >= FILE_HEADER_LEN + CHUNK_HEADER_LEN);
 
-    if let Ok(replay) = Replay::from_input(Box::new(Cursor::new(data.to_vec())), None) {
+    if let Ok(replay) = Replay::from_input(Box::new(Cursor::new(data.to_vec()))) {
         let events = replay.map_while(Result::ok).count() as u64;
         assert!(events >= problems.min(1));
     }

@@ -134,6 +134,95 @@ fn losses_that_could_explain_growth_make_it_unknown_unless_looks_mend_them() {
     assert_eq!(blind.verdict.kind, Unknown, "{:?}", blind.verdict);
 }
 
+/// The six shapes of the leak fixtures, with chance in the births and, in every other world, short-lived goroutines of the same
+/// `go` statement.
+fn leaking_world(shape: usize, seed: u64) -> (World, f64) {
+    let mut rng = Rng(seed.wrapping_mul(97) + shape as u64);
+    let mut world = World { seed, births_traced: seed % 3 != 1, ..World::new() };
+    // A forgotten ticker's goroutine runs now and then; the others never again.
+    let (waits, busy) = [
+        ("chan send", 0.0),
+        ("chan receive", 0.0),
+        ("chan receive", 0.05),
+        ("sync.WaitGroup.Wait", 0.0),
+        ("sync.Mutex.Lock", 0.0),
+        ("chan receive (nil chan)", 0.0),
+    ][shape];
+    let rate = rng.between(1.0, 10.0);
+    let mut t = rng.between(-60.0, -1.0);
+    while t < 125.0 {
+        t += rng.exp(1.0 / rate);
+        world.busy(SITE, t, NEVER, waits, busy);
+    }
+    if seed % 2 == 1 {
+        let (rate, mean) = (rng.between(1.0, 15.0), rng.between(0.001, 0.3));
+        let mut t = -5.0;
+        while t < 125.0 {
+            t += rng.exp(1.0 / rate);
+            world.one(SITE, t, t + rng.exp(mean), "chan receive");
+        }
+    }
+    (world, rate)
+}
+
+#[test]
+fn leaks_of_every_shape_are_named_whatever_the_chance() {
+    for shape in 0..6 {
+        for seed in 0..12 {
+            let (world, rate) = leaking_world(shape, seed);
+            let verdicts = kinds(&world.verdicts(SITE, [20, 40, 60, 80, 100, 120]));
+            let named = verdicts.iter().filter(|v| matches!(v.1, Leak | Suspect)).count();
+            let says = format!("shape {shape}, seed {seed}, {rate:.1}/s: {verdicts:?}");
+            assert!(named >= 5 && verdicts.iter().skip(3).any(|v| v.1 == Leak), "{says}");
+            if rate >= 3.0 && seed % 2 == 0 {
+                assert!(matches!(verdicts[0].1, Leak | Suspect), "{says}");
+            }
+        }
+    }
+}
+
+/// The rule that `growth` replaces: least squares over 12 points of 5 s; alarm above 1.8 times the median of the past
+/// windows' slopes in three windows on end, or above 5/s outright. `live`: a count every 5 s.
+fn old_rule_alarms(live: &[f64]) -> bool {
+    let slope = |w: &[f64]| {
+        let mean = w.iter().sum::<f64>() / 12.0;
+        let sxy: f64 = w.iter().enumerate().map(|(i, y)| (i as f64 - 5.5) * (y - mean)).sum();
+        sxy / 143.0 / 5.0
+    };
+    let slopes: Vec<f64> = live.windows(12).map(slope).collect();
+    let mut above = 0;
+    for (i, s) in slopes.iter().enumerate() {
+        let mut past = slopes[..i].to_vec();
+        past.sort_by(f64::total_cmp);
+        let median = past.get(past.len() / 2).copied().unwrap_or(f64::INFINITY);
+        above = if *s > 1.8 * median { above + 1 } else { 0 };
+        if above >= 3 || *s > 5.0 {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn where_the_old_rule_fails_the_new_one_does_not() {
+    // A steady leak of one a second is its own median: an hour of it raises no alarm.
+    let steady: Vec<f64> = (0..720).map(|i| f64::from(i) * 5.0).collect();
+    assert!(!old_rule_alarms(&steady));
+    let mut leak = World::new();
+    leak.leak(SITE, 1.0, (0.0, 70.0), "chan receive");
+    assert_eq!(kinds(&leak.verdicts(SITE, [60])), [(60, Leak)]);
+    // A saw-tooth of five minutes, filled at ten a second for 100 s, alarms every time.
+    let saw: Vec<f64> = (0..240).map(|i| (f64::from(i % 60) * 5.0).min(100.0) * 10.0).collect();
+    assert!(old_rule_alarms(&saw));
+    // So does the first filling of a pool that then stays; here it is a suspect while it fills, and healthy after.
+    let pool: Vec<f64> = (0..48).map(|i| (f64::from(i) * 5.0).min(40.0) * 10.0).collect();
+    assert!(old_rule_alarms(&pool));
+    let mut filled = World::new();
+    filled.leak(SITE, 10.0, (0.0, 40.0), "chan receive");
+    filled.one(9, 100.0, 101.0, "chan receive");
+    assert_eq!(kinds(&filled.verdicts(SITE, [30, 70, 100])), [(30, Suspect), (70, Healthy), (100, Healthy)]);
+}
+
 /// A healthy world of each shape, with chance in every number.
 fn healthy_world(shape: u64, seed: u64) -> World {
     let mut rng = Rng(seed.wrapping_mul(31) + shape);

@@ -188,6 +188,12 @@ impl Case<'_> {
             verdict.why = "neither a probe at births nor a recent look: nothing says who is alive".to_owned();
             return;
         }
+        if !c.before_known {
+            verdict.missing.push(
+                "no look has told who was alive before: their deaths are not seen, so a level reached long ago looks like growth"
+                    .to_owned(),
+            );
+        }
         let (births, deaths) =
             (c.births_lost.saturating_add(c.unclear_lost), c.deaths_lost.saturating_add(c.unclear_lost));
         if births > 0 || deaths > 0 {

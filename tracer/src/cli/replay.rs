@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use super::Screen;
 use super::common::{Show, ShowArgs};
-use crate::failure::{Class, Failure};
+use super::print::{Reader, Stream, print};
+use crate::failure::Failure;
 use crate::pipeline::Pipeline;
 use crate::session::Session;
 use crate::source::replay::Replay;
+use crate::source::text;
 
 /// Run a recorded session through the same analysis again and print the report that the live run gave
 #[derive(Debug, clap::Args)]
@@ -16,7 +18,8 @@ use crate::source::replay::Replay;
 Examples:
   gostray replay leak.session                  the report
   gostray replay leak.session --live           a line for each change first, as they came
-  gostray replay leak.session --live --json    the same for programs")]
+  gostray replay leak.session --live --json    the same for programs
+  gostray replay leak.session --events | less  every event as text (docs/text-scenario.md)")]
 pub struct Args {
     /// A file that `gostray record` wrote; `-` is the standard input
     file: PathBuf,
@@ -26,8 +29,7 @@ pub struct Args {
     live: bool,
 
     /// Print the recorded events as text, one a line, and nothing else
-    // Hidden until the text form has a writer: what help promises must work.
-    #[arg(long, hide = true, conflicts_with_all = ["json", "all", "fail_on"])]
+    #[arg(long, conflicts_with_all = ["json", "all", "fail_on"])]
     events: bool,
 
     #[command(flatten)]
@@ -50,14 +52,10 @@ impl From<Args> for Request {
 
 /// Sends the recorded events through the same pipeline as a live session.
 pub fn run(request: Request) -> Result<ExitCode, Failure> {
-    if request.events {
-        return Err(Failure::new(
-            Class::Internal,
-            "the text form of events is not built into this gostray yet",
-        )
-        .with_hint("`--live` shows what changed, second by second"));
-    }
     let mut replay = Replay::open(&request.file)?;
+    if request.events {
+        return events(replay);
+    }
     let mut pipeline = Pipeline::new();
     let mut screen = if request.live { Screen::lines(request.show) } else { Screen::quiet(request.show) };
     let mut failed = None;
@@ -74,4 +72,14 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
         Some(failure) => Err(failure),
         None => screen.finish(&pipeline.snapshot()),
     }
+}
+
+/// The text twin: what was recorded, as it came.
+fn events(mut replay: Replay) -> Result<ExitCode, Failure> {
+    while let Some(event) = replay.next_event()? {
+        if print(Stream::Out, &(text::print(&event) + "\n"))? == Reader::Gone {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -187,13 +187,13 @@ impl Session {
         if !new || self.recent.get(goid).is_some() {
             return;
         }
-        let born = if self.watched_from_start() {
+        // Before, if no look has seen everything yet: the first one, or one that reads what the first could not. When births
+        // are traced and none was lost, nobody is born unseen.
+        let unseen_births = !self.births_traced || self.births_lost() || self.looks.saw_all;
+        let born = if self.watched_from_start() || (self.looks.ended > 0 && unseen_births) {
             Born::Found(t)
-        } else if self.looks.ended == 0 || (self.births_traced && !self.births_lost()) {
-            // The first look, or one that sees what an earlier look could not read.
-            Born::Before(t)
         } else {
-            Born::Found(t)
+            Born::Before(t)
         };
         match born {
             Born::Before(_) => self.counts.before += 1,
@@ -235,6 +235,7 @@ impl Session {
         self.looks.ended += 1;
         self.looks.last_end_ns = Some(e.h.time_ns);
         (self.looks.read, self.looks.unreadable) = (e.read, e.unreadable);
+        self.looks.saw_all |= e.unreadable == 0;
         let Some(begin) = begin else { return };
         let looked_at = self.goroutines.values().filter(|g| g.looked_at).count() as u64;
         if e.read < looked_at {

@@ -42,7 +42,8 @@ impl Distribution {
                 // `new(3)` resizes by itself and fails only for more than five digits.
                 let Ok(mut histogram) = Histogram::<u32>::new(DIGITS) else { return };
                 for v in values.drain(..) {
-                    histogram.saturating_record(v);
+                    // Not `saturating_record`: it clamps to the present range instead of growing.
+                    _ = histogram.record(v);
                 }
                 *self = Self::Many(Box::new(histogram));
                 self.record_n(ns, n);
@@ -135,6 +136,16 @@ mod tests {
         let p = d.percentiles().unwrap();
         assert_eq!(p.count, 1000);
         assert!(p.max >= LONGEST_NS && p.max < LONGEST_NS + (LONGEST_NS >> 9));
+    }
+
+    #[test]
+    fn the_change_of_form_keeps_the_first_values() {
+        let long = 40_000_000_000;
+        let d = of(std::iter::repeat_n(long, FEW + 1));
+        assert!(matches!(d, Distribution::Many(_)));
+        let steps = d.steps();
+        assert_eq!(steps.len(), 1, "{steps:?}");
+        assert!(steps[0].0.abs_diff(long) < long / 1000 && steps[0].1 == FEW as u64 + 1);
     }
 
     #[test]

@@ -86,6 +86,8 @@ struct Looks {
     /// Of the last look.
     read: u64,
     unreadable: u64,
+    /// One of them could read everything.
+    saw_all: bool,
 }
 
 impl Default for Session {

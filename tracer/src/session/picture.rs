@@ -217,6 +217,7 @@ fn coverage(s: &Session) -> Coverage {
         look_unreadable: s.looks.unreadable,
         look_read: s.looks.read,
         births_traced: s.births_traced,
+        before_known: s.looks.ended > 0 || s.target.as_ref().is_some_and(|t| t.from_start),
         park_traced: s.park_traced(),
     }
 }

@@ -2,7 +2,7 @@
 //! the session and the report know of it by the only door they have.
 
 use std::collections::VecDeque;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use thiserror::Error;
@@ -11,6 +11,7 @@ use tracer_common::wire::{Header, Loss, kind, loss};
 use crate::event::{Event, EventError, Note, header};
 use crate::failure::{Class, Fail};
 use crate::record::{self, Ending, Item, Problem, ReadError, Reader};
+use crate::source::text::{self, TextError};
 
 /// Codes of the notes that replay adds.
 pub mod note {
@@ -27,22 +28,19 @@ pub mod note {
 /// A file that is damaged in a thousand places gets no thousand notes. The losses are all there.
 const MAX_NOTES: u64 = 20;
 
-/// Parses the text twin: all of its events, in order. Scenarios are small and fit into memory.
-pub type ParseText = fn(&mut dyn Read) -> Result<Vec<Event>, Box<dyn std::error::Error + Send + Sync>>;
-
 #[derive(Debug, Error)]
 pub enum ReplayError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("the text session does not parse")]
-    Text { source: Box<dyn std::error::Error + Send + Sync> },
+    Text(#[from] TextError),
 }
 
 impl Fail for ReplayError {
     fn class(&self) -> Class {
         match self {
             Self::Read(e) => e.class(),
-            Self::Text { .. } => Class::DamagedSession,
+            Self::Text(_) => Class::DamagedSession,
         }
     }
 }
@@ -65,33 +63,27 @@ pub struct Replay {
 
 enum Input {
     File(Box<Reader<Box<dyn Read + Send>>>),
-    Text(std::vec::IntoIter<Event>),
+    Text(text::Reader<BufReader<Box<dyn Read + Send>>>),
 }
 
 impl Replay {
-    /// Opens a session file; `-` is the standard input.
+    /// Opens a session file or its text twin, whichever it is by its first bytes; `-` is the standard input.
     pub fn open(path: &Path) -> Result<Self, ReplayError> {
-        Self::open_with(path, None)
-    }
-
-    /// Opens a session file or its text twin, whichever it is by its first bytes.
-    pub fn open_with(path: &Path, text: Option<ParseText>) -> Result<Self, ReplayError> {
-        Self::from_input(record::open(path)?, text)
+        Self::from_input(record::open(path)?)
     }
 
     /// The same over any stream.
-    pub fn from_input(mut input: Box<dyn Read + Send>, text: Option<ParseText>) -> Result<Self, ReplayError> {
+    pub fn from_input(mut input: Box<dyn Read + Send>) -> Result<Self, ReplayError> {
         let mut head = Vec::new();
         let io = |source| ReadError::Io { source };
         input.by_ref().take(record::format::MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
-        let is_text = head.first().is_some_and(|b| b.is_ascii_graphic() || b.is_ascii_whitespace());
-        let mut input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
-        let input = match text {
-            Some(parse) if is_text => {
-                let events = parse(&mut input).map_err(|source| ReplayError::Text { source })?;
-                Input::Text(events.into_iter())
-            }
-            _ => Input::File(Box::new(Reader::new(input)?)),
+        // A text begins with a comment, an event's time, an empty line or `repeat`; a file's first byte is not ASCII.
+        let is_text = matches!(head.first(), Some(b'#' | b'@' | b'\n')) || head.starts_with(b"repeat ");
+        let input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
+        let input = if is_text {
+            Input::Text(text::Reader::new(BufReader::new(input)))
+        } else {
+            Input::File(Box::new(Reader::new(input)?))
         };
         Ok(Self {
             input,
@@ -115,7 +107,7 @@ impl Replay {
                 return Ok(None);
             }
             let reader = match &mut self.input {
-                Input::Text(events) => return Ok(events.next()),
+                Input::Text(events) => return Ok(events.next().transpose()?),
                 Input::File(reader) => reader,
             };
             // Owned before anything else is touched: the item borrows the reader's chunk.

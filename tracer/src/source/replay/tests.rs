@@ -50,7 +50,7 @@ fn session(events: &[Event], flush_every: usize) -> Vec<u8> {
 }
 
 fn replay(bytes: Vec<u8>) -> Replay {
-    Replay::from_input(Box::new(Cursor::new(bytes)), None).unwrap()
+    Replay::from_input(Box::new(Cursor::new(bytes))).unwrap()
 }
 
 fn all(bytes: Vec<u8>) -> Vec<Event> {
@@ -180,7 +180,7 @@ fn much_damage_gives_few_notes_and_all_losses() {
 
 #[test]
 fn what_is_no_session_is_refused_with_its_class() {
-    let open = |bytes: &'static [u8]| Replay::from_input(Box::new(bytes), None).err().unwrap();
+    let open = |bytes: &'static [u8]| Replay::from_input(Box::new(bytes)).err().unwrap();
     assert_eq!(open(b"just text").class(), Class::NotASession);
     assert_eq!(open(b"").class(), Class::DamagedSession);
     assert_eq!(open(b"\x7fELF").class(), Class::NotASession);
@@ -188,18 +188,12 @@ fn what_is_no_session_is_refused_with_its_class() {
 
 #[test]
 fn the_text_twin_is_known_by_its_first_byte() {
-    fn parse(input: &mut dyn Read) -> Result<Vec<Event>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut text = String::new();
-        input.read_to_string(&mut text)?;
-        if text == "# two\n" { Ok(events(1)) } else { Err(format!("line 1: {text}").into()) }
-    }
-    let open = |bytes: &'static [u8]| Replay::from_input(Box::new(bytes), Some(parse));
-    let got: Vec<Event> = open(b"# two\n").unwrap().collect::<Result<_, _>>().unwrap();
-    assert_eq!(got, events(1));
-    let refused = open(b"nonsense").err().unwrap();
-    assert_eq!(refused.class(), Class::DamagedSession);
-    // A binary session is one with the hook, too; and what is neither stays neither.
-    let bytes: &'static [u8] = session(&events(5), 2).leak();
-    assert_eq!(open(bytes).unwrap().count(), events(5).len());
-    assert_eq!(open(b"\x7fELF").err().unwrap().class(), Class::NotASession);
+    let open = |bytes: Vec<u8>| Replay::from_input(Box::new(Cursor::new(bytes)));
+    let text: String = events(3).iter().map(|e| text::print(e) + "\n").collect();
+    let got: Vec<Event> = open(text.into_bytes()).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(got, events(3));
+    let mut refused = open(b"# a comment\nnonsense\n".to_vec()).unwrap();
+    assert_eq!(refused.next_event().err().unwrap().class(), Class::DamagedSession);
+    assert_eq!(open(session(&events(5), 2)).unwrap().count(), events(5).len());
+    assert_eq!(open(b"\x7fELF".to_vec()).err().unwrap().class(), Class::NotASession);
 }
