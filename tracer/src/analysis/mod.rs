@@ -1,7 +1,7 @@
 //! Judges a creation site: rules over what the session has counted, one rule a file, each with its words and numbers.
 //!
 //! Nothing here has state, clock or I/O: facts in, verdict out. [`growth`] says whether the live count rises,
-//! [`survival`] whether those born here end, [`stuck`] what the living wait for; [`verdict`] puts them together.
+//! [`survival`] whether those born here end, [`stuck`] what the living wait for; [`judge`] puts them together.
 
 pub mod growth;
 pub mod stuck;

@@ -57,6 +57,8 @@ pub struct Life {
     site: u64,
     born_s: f64,
     dies_s: f64,
+    born_ns: u64,
+    dies_ns: u64,
     waits: &'static str,
     /// How often it is found running instead of waiting.
     busy: f64,
@@ -91,7 +93,8 @@ impl World {
     }
 
     pub fn busy(&mut self, site: u64, born_s: f64, dies_s: f64, waits: &'static str, busy: f64) {
-        self.lives.push(Life { site, born_s, dies_s, waits, busy });
+        let (born_ns, dies_ns) = (ns(born_s), ns(dies_s));
+        self.lives.push(Life { site, born_s, dies_s, born_ns, dies_ns, waits, busy });
     }
 
     /// `rate` births a second from `from_s` to `to_s`, none of which ends.
@@ -163,7 +166,10 @@ impl World {
         events.push(Event::LookBegin(edge(kind::LOOK_BEGIN, 0)));
         let mut read = 0;
         for (i, l) in self.lives.iter().enumerate() {
-            let alive = ns(l.born_s) < t && ns(l.dies_s) > t;
+            let alive = l.born_ns < t && l.dies_ns > t;
+            if !alive && known[i].is_none_or(|k| k.0 == status::DEAD) {
+                continue;
+            }
             let state = match alive {
                 true if l.busy > 0.0 && rng.unit() < l.busy => (status::RUNNING, 0),
                 true => (status::WAITING, reason(l.waits)),
@@ -193,12 +199,12 @@ impl World {
 
     /// Watches, and gives the verdict on a site at each of these seconds.
     pub fn verdicts(&self, site: u64, seconds: impl IntoIterator<Item = u64>) -> Vec<(u64, Verdict)> {
+        let seconds: Vec<u64> = seconds.into_iter().collect();
+        let until_s = seconds.iter().max().map_or(0.0, |s| *s as f64 + 2.0);
         let mut seconds = seconds.into_iter().peekable();
-        let until = 4000;
         let mut session = Session::new();
         let mut out = Vec::new();
-        let mut last = 0;
-        for e in self.events(self.horizon_s(until)) {
+        for e in self.events(until_s) {
             while let Some(s) = seconds.peek().copied()
                 && e.time_ns() > ns(s as f64) + SECOND / 2 + 1
             {
@@ -207,15 +213,9 @@ impl World {
                 }
                 seconds.next();
             }
-            last = last.max(e.time_ns());
             session.apply(e);
         }
         out
-    }
-
-    fn horizon_s(&self, most: u64) -> f64 {
-        let last = self.lives.iter().map(|l| l.born_s).fold(0.0, f64::max);
-        (last + 60.0).min(most as f64)
     }
 }
 

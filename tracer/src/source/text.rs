@@ -1,10 +1,11 @@
 //! The text twin of the event stream: one event a line, for small scenarios and for reading a recording by eye.
 //!
-//! [`print`] and [`parse`] are inverse for every event; `docs/text-scenario.md` describes the form. Reading needs memory for
+//! [`print()`] and [`parse`] are inverse for every event; `docs/text-scenario.md` describes the form. Reading needs memory for
 //! one line only, and a line has a limit.
 
 mod fields;
 mod line;
+mod print;
 
 use std::io::{self, BufRead};
 
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use crate::event::Event;
 
-pub use line::print;
+pub use print::print;
 
 /// Longer lines are refused. The longest event, a stack of 64 frames or a symbol, needs a few kilobytes.
 pub const MAX_LINE: usize = 1 << 20;

@@ -1,0 +1,154 @@
+//! An event's line.
+
+use std::fmt::Write as _;
+
+use tracer_common::wire::kind;
+
+use super::line::{END_REASONS, EVENTS};
+use crate::event::{Event, Symbol, TargetInfo};
+use crate::session::loss_ledger::cause_name;
+
+/// The line that [`parse`](super::parse) gives the same event for. Fields that are 0 or empty are left out.
+pub fn print(event: &Event) -> String {
+    let h = event.header();
+    let name = EVENTS.iter().find(|e| e.1 == kind_of(event)).map_or("?", |e| e.0);
+    let mut line = Line(format!("@{}.{:09}s {name}", h.time_ns / 1_000_000_000, h.time_ns % 1_000_000_000));
+    line.dec("goid", h.goid).hex("g", h.g).dec("tid", h.tid.into()).dec("cpu", h.cpu.into());
+    line.dec("flags", h.flags.into());
+    match event {
+        Event::Birth(e) => line
+            .dec("parent", e.parent_goid)
+            .hex("gopc", e.gopc)
+            .hex("start", e.start_pc)
+            .hex("stack", e.stack),
+        Event::Death(_) | Event::Ready(_) | Event::Run(_) | Event::Tick(_) => &mut line,
+        Event::Park(e) => line.hex("lock", e.lock).hex("unlockf", e.unlockf).dec("reason", e.reason),
+        Event::CoroSwitch(e) => line.hex("to-g", e.to_g).dec("to", e.to_goid),
+        Event::StackDef(e) => line.hex("stack", e.stack).list("frames", &e.frames, |n| format!("{n:#x}")),
+        Event::Seen(e) | Event::State(e) => line
+            .dec("parent", e.parent_goid)
+            .hex("gopc", e.gopc)
+            .hex("start", e.start_pc)
+            .dec("wait-since", e.wait_since)
+            .dec("status", e.status.into())
+            .dec("reason", e.reason.into()),
+        Event::LookBegin(e) | Event::LookEnd(e) => {
+            line.dec("seq", e.seq).dec("read", e.read).dec("unreadable", e.unreadable)
+        }
+        Event::Loss(e) => {
+            let cause = cause_name(e.cause).map_or_else(|| e.cause.to_string(), str::to_owned);
+            line.word("cause", &cause).dec("count", e.count).dec("from", e.from_ns)
+        }
+        Event::Totals(e) => line.list("counts", &e.counts, u64::to_string),
+        Event::End(e) => {
+            let by_number = usize::try_from(e.reason).ok().and_then(|i| END_REASONS.get(i));
+            let reason = by_number.map_or_else(|| e.reason.to_string(), |r| (*r).to_owned());
+            line.word("reason", &reason).dec("code", e.code)
+        }
+        Event::Blocked(e) => line.hex("stack", e.stack),
+        Event::Target(_, t) => print_target(&mut line, t),
+        Event::Symbol(_, s) => print_symbol(&mut line, s),
+        Event::ProbeSite(_, p) => line
+            .text("role", &p.role)
+            .text("function", &p.function)
+            .dec("offset", p.offset)
+            .text("instruction", &p.instruction)
+            .text("cost", &p.cost_class)
+            .text("refused", &p.refused_because)
+            .hex("file-offset", p.file_offset),
+        Event::WaitReasons(_, w) => w.names.iter().fold(&mut line, |l, n| l.always_text("name", n)),
+        Event::Note(_, n) => line.text("code", &n.code).text("text", &n.text),
+    };
+    line.0
+}
+
+fn print_target<'a>(line: &'a mut Line, t: &TargetInfo) -> &'a mut Line {
+    line.dec("pid", t.pid.into()).text("comm", &t.comm).text("exe", &t.exe).text("go", &t.go_version);
+    line.text("build-id", &t.build_id).text("arch", &t.arch).text("main-package", &t.main_package);
+    line.text("kernel", &t.kernel).dec("cpus", t.cpus.into()).text("gostray", &t.gostray_version);
+    line.dec("anchor-boot", t.anchor_boot_ns).dec("anchor-unix", t.anchor_unix_ns);
+    line.flag("from-start", t.from_start).flag("park", t.park).hex("load-bias", t.load_bias);
+    if let Some(l) = &t.limits {
+        line.flag("limits", true)
+            .dec("ring-bytes", l.ring_bytes)
+            .dec("kernel-stacks", l.kernel_stacks.into());
+        line.dec("max-frames", l.max_frames.into()).dec("look-every", l.look_every_ns);
+    }
+    line.text("command", &t.command).dec("started", t.started_boot_ns).text("layout", &t.layout_provenance)
+}
+
+fn print_symbol<'a>(line: &'a mut Line, s: &Symbol) -> &'a mut Line {
+    line.hex("pc", s.pc).flag("exact", s.exact).text("unknown", &s.unknown_because);
+    for f in &s.frames {
+        line.always_text("frame", &f.function).text("file", &f.file).dec("line", f.line.into());
+        line.flag("inlined", f.inlined);
+    }
+    line
+}
+
+struct Line(String);
+
+impl Line {
+    fn word(&mut self, name: &str, value: &str) -> &mut Self {
+        // Writing to a `String` cannot fail.
+        _ = write!(self.0, " {name}={value}");
+        self
+    }
+
+    fn dec(&mut self, name: &str, value: u64) -> &mut Self {
+        if value == 0 { self } else { self.word(name, &value.to_string()) }
+    }
+
+    fn hex(&mut self, name: &str, value: u64) -> &mut Self {
+        if value == 0 { self } else { self.word(name, &format!("{value:#x}")) }
+    }
+
+    fn flag(&mut self, name: &str, value: bool) -> &mut Self {
+        if value {
+            self.0.push(' ');
+            self.0.push_str(name);
+        }
+        self
+    }
+
+    fn text(&mut self, name: &str, value: &str) -> &mut Self {
+        if value.is_empty() { self } else { self.always_text(name, value) }
+    }
+
+    fn always_text(&mut self, name: &str, value: &str) -> &mut Self {
+        self.word(name, &serde_json::Value::from(value).to_string())
+    }
+
+    fn list(&mut self, name: &str, values: &[u64], show: impl Fn(&u64) -> String) -> &mut Self {
+        if values.is_empty() {
+            return self;
+        }
+        self.word(name, &values.iter().map(show).collect::<Vec<_>>().join(","))
+    }
+}
+
+fn kind_of(event: &Event) -> u8 {
+    match event {
+        Event::Birth(_) => kind::BIRTH,
+        Event::Death(_) => kind::DEATH,
+        Event::Park(_) => kind::PARK,
+        Event::Ready(_) => kind::READY,
+        Event::Run(_) => kind::RUN,
+        Event::CoroSwitch(_) => kind::CORO_SWITCH,
+        Event::StackDef(_) => kind::STACK_DEF,
+        Event::Seen(_) => kind::SEEN,
+        Event::State(_) => kind::STATE,
+        Event::LookBegin(_) => kind::LOOK_BEGIN,
+        Event::LookEnd(_) => kind::LOOK_END,
+        Event::Tick(_) => kind::TICK,
+        Event::Loss(_) => kind::LOSS,
+        Event::Totals(_) => kind::TOTALS,
+        Event::End(_) => kind::END,
+        Event::Blocked(_) => kind::BLOCKED,
+        Event::Target(..) => kind::TARGET,
+        Event::Symbol(..) => kind::SYMBOL,
+        Event::ProbeSite(..) => kind::PROBE_SITE,
+        Event::WaitReasons(..) => kind::WAIT_REASONS,
+        Event::Note(..) => kind::NOTE,
+    }
+}
