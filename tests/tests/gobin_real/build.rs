@@ -16,10 +16,13 @@ pub enum Mode {
     /// C code inside, linked by the system's linker.
     Cgo,
     CgoPieStripped,
+    /// `-gcflags=all=-N -l`, as for a debugger: nothing inlined, everything on the stack.
+    Unoptimized,
+    Race,
 }
 
 impl Mode {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Plain,
         Self::Stripped,
         Self::Pie,
@@ -27,14 +30,25 @@ impl Mode {
         Self::PieBare,
         Self::Cgo,
         Self::CgoPieStripped,
+        Self::Unoptimized,
+        Self::Race,
     ];
 
     fn stripped(self) -> bool {
-        !matches!(self, Self::Plain | Self::Pie | Self::Cgo)
+        matches!(self, Self::Stripped | Self::PieStripped | Self::PieBare | Self::CgoPieStripped)
     }
 
-    fn pie(self) -> bool {
-        !matches!(self, Self::Plain | Self::Stripped | Self::Cgo)
+    pub fn pie(self) -> bool {
+        matches!(self, Self::Pie | Self::PieStripped | Self::PieBare | Self::CgoPieStripped)
+    }
+
+    /// The DWARF describes Go code only, at fixed addresses.
+    pub fn has_go_dwarf(self) -> bool {
+        matches!(self, Self::Plain | Self::Unoptimized)
+    }
+
+    pub fn inlines(self) -> bool {
+        self != Self::Unoptimized
     }
 
     fn cgo(self) -> bool {
@@ -77,9 +91,9 @@ pub fn go(toolchain: &Path) -> Command {
     go
 }
 
-/// All of them, built once for all tests; removed with the directory at the next build of the same name.
+/// All of them, built once for all tests, under `target/tmp`; the next run overwrites them.
 pub static BUILDS: LazyLock<Vec<Build>> = LazyLock::new(|| {
-    let dir = std::env::temp_dir().join(format!("gostray-gobin-{}", std::process::id()));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gobin_real");
     let toolchains = toolchains();
     assert!(!toolchains.is_empty(), "GOSTRAY_TEST_GO names no toolchain");
     let mut builds = Vec::new();
@@ -110,9 +124,18 @@ fn build(toolchain: &Path, mode: Mode, source: &Path, out: &Path) {
         flags.push_str(" -linkmode=external");
     }
     let mut command = go(toolchain);
-    command.current_dir(source).env("CGO_ENABLED", if mode.cgo() { "1" } else { "0" }).arg("build");
+    command
+        .current_dir(source)
+        .env("CGO_ENABLED", if mode.cgo() || mode == Mode::Race { "1" } else { "0" })
+        .arg("build");
     if mode.pie() {
         command.arg("-buildmode=pie");
+    }
+    match mode {
+        Mode::Unoptimized => _ = command.arg("-gcflags=all=-N -l"),
+        // The oracle reads its own memory at will, which `-race` would check.
+        Mode::Race => _ = command.args(["-race", "-gcflags=-d=checkptr=0"]),
+        _ => {}
     }
     let status = command.arg("-ldflags").arg(&flags).arg("-o").arg(out).arg(".").status().unwrap();
     assert!(status.success(), "go build of {mode:?} with {}", toolchain.display());
