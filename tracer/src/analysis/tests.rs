@@ -57,6 +57,23 @@ fn what_is_missing_is_said_in_seconds() {
 }
 
 #[test]
+fn what_is_new_is_not_called_healthy_until_it_has_shown_something() {
+    let mut world = World::new();
+    // Three servers from before, three workers born at 2 s that stay; a site of short lives.
+    (0..3).for_each(|_| world.one(SITE, -60.0, NEVER, "IO wait"));
+    (0..3).for_each(|_| world.one(4, 2.0, NEVER, "select"));
+    (0..40).for_each(|i| world.one(5, 2.0 + 0.1 * f64::from(i), 2.05 + 0.1 * f64::from(i), "chan send"));
+    let at = |seconds: f64, site| find(&world.watch(seconds), site).cloned().unwrap().verdict;
+    let early = at(4.2, SITE);
+    assert_eq!(early.kind, Unknown);
+    assert_eq!(early.missing, ["needs 6 s more to say whether they do"], "{early:?}");
+    assert_eq!(early.why, "3 live and none seen to end, in 4 s");
+    assert_eq!((at(4.2, 4).kind, at(4.2, 5).kind), (Unknown, Healthy));
+    assert_eq!((at(10.5, SITE).kind, at(10.5, 4).kind), (Healthy, Unknown));
+    assert_eq!(at(12.5, 4).kind, Healthy);
+}
+
+#[test]
 fn a_small_part_that_leaks_from_a_busy_site_is_found() {
     let mut world = World::new();
     let mut rng = Rng(7);

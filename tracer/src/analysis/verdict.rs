@@ -9,6 +9,8 @@ use crate::session::snapshot::{Evidence, Verdict, VerdictKind};
 
 /// Until then nothing can be said about a slow leak.
 const SHORT_WATCH_NS: u64 = 30 * SECOND_NS;
+/// Who has been known for less than this, and was not seen to end, has shown nothing yet.
+const SEEN_NS: u64 = 10 * SECOND_NS;
 /// A count that rose until so recently has not yet shown that it is bounded.
 const SETTLED_NS: u64 = 10 * SECOND_NS;
 
@@ -141,9 +143,32 @@ impl Case<'_> {
         if part < 0.9 { by_place.max(Place::Idle.needed_ns()) } else { by_place }
     }
 
+    /// Most of what this site has is alive and new to us: that it is bounded cannot be told yet.
+    fn too_young(&self) -> Option<Decision> {
+        let f = self.f;
+        let ended = f.died + f.vanished;
+        let from_before = f.before > f.before_gone;
+        let known_ns = if from_before { f.watched_ns } else { self.survival.oldest_ns.min(f.watched_ns) };
+        let left = SEEN_NS.checked_sub(known_ns).filter(|left| *left > 0)?;
+        // Rounded down, and what is left up: when it says one second more, one second is enough.
+        let known = if known_ns < SECOND_NS { secs(known_ns) } else { format!("{} s", known_ns / SECOND_NS) };
+        (f.live > ended).then(|| {
+            let why = if ended == 0 {
+                format!("{} live and none seen to end, in {known}", f.live)
+            } else {
+                format!("{} live and only {ended} seen to end, in {known}", f.live)
+            };
+            let missing = format!("needs {} s more to say whether they do", left.div_ceil(SECOND_NS));
+            (VerdictKind::Unknown, why, vec![missing])
+        })
+    }
+
     /// The count does not rise.
     fn bounded(&self) -> Decision {
         let f = self.f;
+        if let Some(decision) = self.too_young() {
+            return decision;
+        }
         if let Some(crowd) = &self.stuck.crowd
             && f.died + f.vanished == 0
         {

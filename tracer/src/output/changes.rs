@@ -17,8 +17,8 @@ const QUIET_NS: u64 = 5_000_000_000;
 pub enum Change<'s> {
     /// A creation site is seen for the first time.
     Appeared { site: &'s Site },
-    /// Its verdict is another one now.
-    Verdict { site: &'s Site, was: VerdictKind },
+    /// Its verdict is another one now. `first`: until now it was too new to be judged.
+    Verdict { site: &'s Site, was: VerdictKind, first: bool },
     /// Its live count differs notably from what was told last.
     Live { site: &'s Site, was: u64 },
     /// More was lost.
@@ -37,6 +37,8 @@ struct Last {
     verdict: VerdictKind,
     live: u64,
     live_at_ns: u64,
+    /// It has had no verdict yet but the one that it appeared with.
+    first: bool,
     /// Which [`Told::next`] saw it, to forget those that are gone.
     fresh: bool,
 }
@@ -51,7 +53,13 @@ impl Told {
             last.fresh = false;
         }
         for site in snapshot.sites.iter().filter(|s| !s.system) {
-            let told = Last { verdict: site.verdict.kind, live: site.live, live_at_ns: now, fresh: true };
+            let told = Last {
+                verdict: site.verdict.kind,
+                live: site.live,
+                live_at_ns: now,
+                first: site.verdict.kind == VerdictKind::Unknown,
+                fresh: true,
+            };
             let Some(last) = self.sites.get_mut(&site.id) else {
                 self.sites.insert(site.id.clone(), told);
                 changes.push(Change::Appeared { site });
@@ -59,11 +67,11 @@ impl Told {
             };
             last.fresh = true;
             if last.verdict != site.verdict.kind {
-                changes.push(Change::Verdict { site, was: last.verdict });
-                *last = told;
+                changes.push(Change::Verdict { site, was: last.verdict, first: last.first });
+                *last = Last { first: false, ..told };
             } else if now.saturating_sub(last.live_at_ns) >= QUIET_NS && notable(last, site.live) {
                 changes.push(Change::Live { site, was: last.live });
-                *last = told;
+                *last = Last { first: last.first, ..told };
             }
         }
         self.sites.retain(|_, last| last.fresh);
@@ -164,6 +172,23 @@ mod tests {
         assert!(matches!(changes[0], Change::Verdict { was: VerdictKind::Suspect, .. }));
         assert!(matches!(changes[1], Change::Loss { count: 3, total: 6, .. }));
         assert_eq!(changes.len(), 2);
+    }
+
+    #[test]
+    fn the_first_verdict_after_unknown_is_marked_as_such() {
+        let mut s = healthy();
+        s.sites = vec![site("x", VerdictKind::Unknown, frame("main.f", "/f.go", 1), 1)];
+        let mut told = Told::default();
+        told.next(&s);
+        let mut marks = Vec::new();
+        for kind in [VerdictKind::Healthy, VerdictKind::Unknown, VerdictKind::Healthy] {
+            s.sites[0].verdict.kind = kind;
+            for change in told.next(&s) {
+                let Change::Verdict { first, .. } = change else { panic!("{change:?}") };
+                marks.push(first);
+            }
+        }
+        assert_eq!(marks, [true, false, false], "unknown for another reason is news, and so is its end");
     }
 
     #[test]

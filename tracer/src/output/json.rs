@@ -20,7 +20,7 @@ pub fn live(snapshot: &Snapshot, change: &Change<'_>) -> serde_json::Result<Stri
     let at_ns = snapshot.watched_ns;
     match change {
         Change::Appeared { site } => serde_json::to_string(&SiteLine::new(at_ns, "appeared", site)),
-        Change::Verdict { site, was } => serde_json::to_string(&SiteLine {
+        Change::Verdict { site, was, .. } => serde_json::to_string(&SiteLine {
             was_verdict: Some(*was),
             ..SiteLine::new(at_ns, "verdict", site)
         }),

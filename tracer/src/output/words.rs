@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, VerdictKind, Wait};
+use crate::analysis::Role;
+use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, Site, VerdictKind, Wait};
 
 /// Text that came from the target (function names, `comm`, paths) made fit for a terminal: control characters and
 /// those that reverse the reading direction are shown as escapes, so that a hostile name cannot draw over the report.
@@ -120,6 +121,19 @@ pub fn place(frame: &Frame) -> String {
         None => format!("{} (file unknown)", clean(&frame.function)),
     })
 }
+
+/// Where a site's goroutines come from: the [`place`] of their `go` statement. The main goroutine has none.
+pub fn statement(site: &Site) -> String {
+    if is_main(site) { MAIN.to_owned() } else { place(&site.created_at) }
+}
+
+/// The main goroutine is made by the runtime's start code in assembly (`runtime.rt0_go`, asm_amd64.s), which says nothing
+/// to a reader.
+pub fn is_main(site: &Site) -> bool {
+    Role::of(&site.start.function) == Role::Main
+}
+
+pub const MAIN: &str = "main goroutine (started by the runtime)";
 
 /// The last path element with its line, for tables: `fanout.go:57`.
 pub fn short_source(frame: &Frame) -> Option<String> {

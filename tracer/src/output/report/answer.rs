@@ -53,7 +53,7 @@ impl Statement<'_> {
 fn statements(snapshot: &Snapshot, kind: VerdictKind) -> Vec<Statement<'_>> {
     let mut found: Vec<Statement<'_>> = Vec::new();
     for site in snapshot.sites.iter().filter(|s| s.verdict.kind == kind && !s.system) {
-        let place = words::place(&site.created_at);
+        let place = words::statement(site);
         match found.iter_mut().find(|s| s.place == place) {
             Some(statement) => statement.sites.push(site),
             None => found.push(Statement { place, sites: vec![site] }),

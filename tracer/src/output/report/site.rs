@@ -16,7 +16,7 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
     let style = page.style();
     let kind =
         style.paint(Ink::Verdict(site.verdict.kind), &words::verdict(site.verdict.kind).to_uppercase());
-    let place = style.paint(Ink::Strong, &words::place(&site.created_at));
+    let place = style.paint(Ink::Strong, &words::statement(site));
     let system = if site.system { " (the runtime's own)" } else { "" };
     page.raw(&format!("{number}. {kind}  {place}{system}"));
     page.field("runs", &words::function(&site.start));

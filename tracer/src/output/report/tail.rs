@@ -23,7 +23,7 @@ pub fn table(page: &mut Page, kind: VerdictKind, sites: &[&Site], shown: usize) 
         page.raw(&format!(
             "  {:>7} alive  {}  {}",
             s.live,
-            words::place(&s.created_at),
+            words::statement(s),
             page.style().paint(Ink::Faint, &words::clean(&s.verdict.why))
         ));
     }

@@ -122,6 +122,9 @@ fn sites(frame: &mut Frame<'_>, area: Rect, rows: &[&Site], selected: usize, vie
 
 /// `fanout.go:57  main.(*hub).publish`, or the function alone.
 fn statement(site: &Site) -> String {
+    if words::is_main(site) {
+        return words::MAIN.to_owned();
+    }
     let function = words::clean(&site.created_at.function);
     match words::short_source(&site.created_at) {
         Some(source) => format!("{source}  {function}"),
