@@ -210,13 +210,3 @@ pub fn root_only() -> Result<()> {
     }
     Ok(())
 }
-
-/// The `gostray` to test: `$GOSTRAY_BIN` (set by `cargo xtask test`), else the debug build beside this test.
-pub fn gostray() -> Result<PathBuf> {
-    let path =
-        std::env::var_os("GOSTRAY_BIN").map_or_else(|| xtask::workspace::gostray(false), PathBuf::from);
-    if !path.is_file() {
-        bail!("there is no gostray at `{}`; try: cargo xtask build", path.display());
-    }
-    Ok(path)
-}

@@ -40,7 +40,7 @@ pub fn run(gostray: Option<PathBuf>) -> Result<()> {
 
     if !names(&said, &place) {
         bail!(
-            "the report above does not name the leak, which is at `{place}`; try: cargo xtask test, and an issue"
+            "the report above does not call it a leak where the leak is, at `{place}`; try: cargo xtask test, and an issue"
         );
     }
     progress::note(&format!("the report names the leak: {place}"));
@@ -56,11 +56,18 @@ fn leak() -> Result<String> {
     Ok(format!("{file}:{}", line + 1))
 }
 
-/// A line of the report has the place, and not as the beginning of a longer line number.
+/// The report calls this very place a leak. That the place appears is not enough: the live lines, and healthy sites in
+/// the report, name places too.
 fn names(report: &str, place: &str) -> bool {
-    report.match_indices(place).any(|(at, _)| {
-        let next = report[at + place.len()..].chars().next();
-        !next.is_some_and(|c| c.is_ascii_digit())
+    report.lines().any(|line| {
+        // `1. LEAK  FILE:LINE` heads a site; numbers before the word, nothing else.
+        let head =
+            line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').trim_start();
+        head.starts_with("LEAK ")
+            && head.match_indices(place).any(|(at, _)| {
+                // Not the beginning of a longer line number.
+                !head[at + place.len()..].starts_with(|c: char| c.is_ascii_digit())
+            })
     })
 }
 
@@ -121,10 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_line_counts() {
-        assert!(names("  at /x/demo/main.go:14 (main.f)", "demo/main.go:14"));
-        assert!(names("demo/main.go:14", "demo/main.go:14"));
-        assert!(!names("demo/main.go:141", "demo/main.go:14"));
-        assert!(!names("demo/main.go:4", "demo/main.go:14"));
+    fn only_a_leak_at_the_very_line_counts() {
+        let place = "demo/main.go:14";
+        for yes in
+            ["1. LEAK  /x/demo/main.go:14", "LEAK  the `go` statement at /x/demo/main.go:14 in demo leaks"]
+        {
+            assert!(names(yes, place), "{yes}");
+        }
+        for no in [
+            "1. LEAK  /x/demo/main.go:141",
+            "1. LEAK  /x/demo/main.go:4",
+            "1. SUSPECT  /x/demo/main.go:14",
+            "  1.15s  new  /x/demo/main.go:14  6 alive, healthy",
+            "NO LEAK  at /x/demo/main.go:14",
+            "  at /x/demo/main.go:14",
+        ] {
+            assert!(!names(no, place), "{no}");
+        }
     }
 }

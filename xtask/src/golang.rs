@@ -4,8 +4,10 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -123,13 +125,13 @@ pub struct Build<'a> {
 }
 
 /// Builds a program of `tests/go`, unless it was built from the same sources in the same way before.
-/// The result is `target/fixtures/PROGRAM-GO-HASH`; its name never changes what is in it.
+/// The result is `target/fixtures/GO-HASH/PROGRAM`; its path never changes what is in it.
 pub fn build(how: &Build) -> Result<PathBuf> {
     let go = find(how.go)?;
     let source = workspace::root().join("tests/go").join(how.program);
     let fixtures = workspace::target_dir().join("fixtures");
-    let name = format!("{}-{}-{:016x}", how.program, how.go, content_hash(how, &source)?);
-    let executable = fixtures.join(&name);
+    let own = fixtures.join(format!("{}-{:016x}", how.go, content_hash(how, &source)?));
+    let executable = own.join(how.program);
     if executable.is_file() {
         return Ok(executable);
     }
@@ -139,12 +141,16 @@ pub fn build(how: &Build) -> Result<PathBuf> {
     if executable.is_file() {
         return Ok(executable);
     }
-    // Root and the user each have a build cache of their own: the other could not write into it.
-    let cache = fixtures.join(if shell::is_root() { "gocache-root" } else { "gocache" });
-    fs::create_dir_all(&cache).with_context(|| format!("cannot create `{}`", cache.display()))?;
-    let partial = fixtures.join(format!(".{name}.{}", std::process::id()));
-    let module = module_file(how, &fixtures)?;
+    let owner = Owner::of_the_target_dir()?;
+    let cache = fixtures.join("gocache");
+    for dir in [&fixtures, &own, &cache] {
+        owner.make_dir(dir)?;
+    }
+    let partial = own.join(format!(".{}.{}", how.program, std::process::id()));
+    let module = module_file(how, &own)?;
+    owner.take(&module)?;
     let mut cmd = go_command(&go, &cache);
+    owner.become_in(&mut cmd);
     cmd.current_dir(&source).env("CGO_ENABLED", if how.cgo { "1" } else { "0" });
     cmd.args(["build", "-buildvcs=false"]).arg("-modfile").arg(&module).args(how.flags);
     cmd.arg("-o").arg(&partial).arg(".");
@@ -154,19 +160,48 @@ pub fn build(how: &Build) -> Result<PathBuf> {
     Ok(executable)
 }
 
+/// Who the target directory belongs to. Tests that run through sudo must leave nothing there that `cargo clean` could
+/// not remove, nor a build cache that the user's next build could not write into.
+struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    fn of_the_target_dir() -> Result<Self> {
+        let dir = workspace::target_dir();
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+        let meta = fs::metadata(&dir)?;
+        let differs = shell::is_root() && meta.uid() != 0;
+        Ok(Self(differs.then_some((meta.uid(), meta.gid()))))
+    }
+
+    fn make_dir(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
+        self.take(dir)
+    }
+
+    fn take(&self, path: &Path) -> Result<()> {
+        let Some((uid, gid)) = self.0 else { return Ok(()) };
+        chown(path, Some(uid), Some(gid))
+            .with_context(|| format!("cannot give `{}` to its owner", path.display()))
+    }
+
+    fn become_in(&self, cmd: &mut Command) {
+        if let Some((uid, gid)) = self.0 {
+            cmd.uid(uid).gid(gid);
+        }
+    }
+}
+
 /// The programs' own go.mod says the oldest Go that can build them, and Go then makes the runtime behave as in that
 /// release (GODEBUG defaults, loop variables). We want each Go as it is when one starts a project with it.
-fn module_file(how: &Build, fixtures: &Path) -> Result<PathBuf> {
+fn module_file(how: &Build, dir: &Path) -> Result<PathBuf> {
     let minor: Vec<&str> = how.go.split('.').take(2).collect();
     let text = format!("module gostray.test/{}\n\ngo {}\n", how.program, minor.join("."));
-    let path = fixtures.join(format!("{}-{}.mod", how.program, minor.join(".")));
-    if fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
-        fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
-    }
+    let path = dir.join("go.mod");
+    fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }
 
-fn go_command(go: &Path, cache: &Path) -> std::process::Command {
+fn go_command(go: &Path, cache: &Path) -> Command {
     let mut cmd = shell::command(go);
     for name in ["GOROOT", "GOOS", "GOARCH", "GOAMD64", "GOEXPERIMENT", "GODEBUG", "GOWORK"] {
         cmd.env_remove(name);

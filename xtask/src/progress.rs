@@ -13,10 +13,19 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Runs `work` between a line that names it and a line with its time.
 pub fn part<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    judged(name, work, |_| true)
+}
+
+/// [`part`], whose result can be bad without being an error.
+pub fn judged<T>(
+    name: &str,
+    work: impl FnOnce() -> Result<T>,
+    is_good: impl FnOnce(&T) -> bool,
+) -> Result<T> {
     line(&format!("…  {name}"));
     let start = Instant::now();
     let result = while_alive(name, start, work);
-    let mark = if result.is_ok() { "ok" } else { "!!" };
+    let mark = if result.as_ref().is_ok_and(is_good) { "ok" } else { "!!" };
     line(&format!("{mark} {name}  {}", seconds(start.elapsed())));
     result
 }

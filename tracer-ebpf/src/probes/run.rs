@@ -22,6 +22,7 @@ pub fn coro_switch(gp: u64) {
     let mut flags = 0;
     let mut cause = loss::SCHED_RING_FULL;
     if field::<u8>(gp, layout.g_coroexit).unwrap_or(0) != 0 {
+        count(total::DEATHS);
         flags |= coro_flag::EXIT;
         cause = loss::DEATH_RING_FULL;
     }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use memmap2::Mmap;
 use nix::sys::signal::{Signal, kill};
@@ -194,14 +195,19 @@ pub(super) fn segments(binary: &GoBinary<'_>) -> Vec<crate::target::Segment> {
         .collect()
 }
 
-/// What looks like a failure of ours may be the target's end.
+/// What looks like a failure of ours may be the target's end. A process that is on its way out is refused by the
+/// kernel's probes before its pidfd tells of it, so it is given a moment; only where something has failed already.
 fn gone_instead(target: &Target) -> Option<Failure> {
     let pid = target.pid();
-    match target.incarnation() {
-        Ok(Incarnation::Exited) => Some(TargetError::Exited { pid }.into()),
-        Ok(Incarnation::Execed) => Some(TargetError::Execed { pid }.into()),
-        _ => None,
+    for _ in 0..20 {
+        match target.incarnation() {
+            Ok(Incarnation::Exited) => return Some(TargetError::Exited { pid }.into()),
+            Ok(Incarnation::Execed) => return Some(TargetError::Execed { pid }.into()),
+            Ok(Incarnation::Same) => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) => return None,
+        }
     }
+    None
 }
 
 /// Where records go: into the session and, when recording, into the file.

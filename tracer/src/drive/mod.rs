@@ -114,6 +114,8 @@ pub async fn run(
                     }
                 }
                 live.tick(sink)?;
+                // What is shown next is to know of this tick, unless the reader is far behind.
+                live.drain(DRAIN_LIMIT, sink);
                 // An exec leaves pid and threads but nothing that we knew.
                 if matches!(target.incarnation(), Ok(Incarnation::Execed)) {
                     break end_at(end::TARGET_EXECED, 0);

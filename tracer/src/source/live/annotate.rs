@@ -63,6 +63,11 @@ impl<'d> Annotator<'d> {
     }
 }
 
+/// The time in a record's header, nanoseconds.
+pub fn time_of(record: &[u8]) -> u64 {
+    u64_at(record, 0)
+}
+
 fn u64_at(record: &[u8], at: usize) -> u64 {
     record.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
 }

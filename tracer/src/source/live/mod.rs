@@ -1,9 +1,10 @@
 //! The live source: probes and looks on a running process become wire records.
 //!
-//! Who drives it decides when: [`Live::drain`] every few milliseconds, [`Live::tick`] each second. Records leave in the
-//! order in which they are met; putting them in order of time is `order`'s work, live and in a replay.
+//! Who drives it decides when: [`Live::drain`] every few milliseconds, [`Live::tick`] each second. Records leave about in
+//! the order of their times, however far the reader is behind (`own`); exact order is `order`'s work, live and in a replay.
 
 mod annotate;
+mod own;
 pub mod prepare;
 pub mod spawn;
 
@@ -19,7 +20,8 @@ use crate::memory::{MemoryError, ProcessMemory};
 use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
 use crate::probe::{Plan, Refusal, Role, verify};
 
-use annotate::Annotator;
+use annotate::{Annotator, time_of};
+use own::Own;
 pub use prepare::{PrepareError, Prepared};
 
 /// Where records go.
@@ -42,6 +44,7 @@ pub struct Live<'d> {
     /// Where the wait-reason table is, until it has been read.
     wait_reasons: Option<(u64, u64)>,
     annotator: Annotator<'d>,
+    own: Own,
     looker: Option<Looker>,
     // Field order is drop order: probes go before the programs and maps they use.
     probes: Vec<Placed>,
@@ -136,6 +139,7 @@ impl<'d> Live<'d> {
             memory,
             wait_reasons,
             annotator,
+            own: Own::default(),
             looker,
             probes,
             events,
@@ -161,20 +165,17 @@ impl<'d> Live<'d> {
         self.pid
     }
 
-    /// Takes what the kernel side has delivered, at most `limit` records. Returns how many it took.
+    /// Takes what the kernel side has delivered, at most `limit` records, and with it our own records up to its time.
+    /// Returns how many it took.
     pub fn drain(&mut self, limit: usize, sink: &mut Sink<'_>) -> usize {
         let mut taken = 0;
-        while taken < limit
-            && let Some(record) = self.events.next()
-        {
-            let record = &record[..wire_len(&record)];
-            self.annotator.pass(record, sink);
+        while taken < limit && advance(&mut self.events, &mut self.own, &mut self.annotator, sink) {
             taken += 1;
         }
         taken
     }
 
-    /// A second has passed: counters and losses, then a tick.
+    /// A second has passed: counters and losses, then a tick. They leave with the next drain.
     pub fn tick(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
         self.tell_wait_reasons(sink);
         let now = boot_ns();
@@ -187,29 +188,34 @@ impl<'d> Live<'d> {
                     count: new - old,
                     cause: cause as u64,
                 };
-                sink(bytes_of(&e));
+                self.own.push(now, bytes_of(&e));
             }
         }
         self.drops = drops;
         let e = wire::Totals { h: header(kind::TOTALS, now), counts: self.loaded.totals()? };
-        sink(bytes_of(&e));
-        sink(bytes_of(&header(kind::TICK, now)));
+        self.own.push(now, bytes_of(&e));
+        self.own.push(now, bytes_of(&header(kind::TICK, now)));
         self.last_tick = now;
         self.loaded.flush_diagnostics();
         Ok(())
     }
 
-    /// Looks at every goroutine now. Nothing to look with is not an error: the notes have said why.
+    /// Looks at every goroutine now; what it finds leaves with the next drain. Nothing to look with is not an error: the
+    /// notes have said why.
     pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
         let Some(looker) = &mut self.looker else {
             return Ok(());
         };
-        let annotator = &mut self.annotator;
+        let (events, own, annotator) = (&mut self.events, &mut self.own, &mut self.annotator);
         let mut record = Vec::with_capacity(1024);
         looker.look(&self.memory, &boot_ns, &mut |event| {
             record.clear();
             event.encode(&mut record);
-            annotator.pass(&record, sink);
+            own.push(time_of(&record), &record);
+            if own.len() >= own::ENOUGH {
+                // Ends: the buffer runs empty or its times pass ours, and either lets ours go.
+                while own.len() > 0 && advance(events, own, annotator, sink) {}
+            }
         })?;
         Ok(())
     }
@@ -217,12 +223,26 @@ impl<'d> Live<'d> {
     /// Removes the probes, takes what they still delivered, and writes the last records.
     pub fn finish(&mut self, reason: u64, code: u64, sink: &mut Sink<'_>) -> Result<(), LiveError> {
         self.probes.clear();
-        self.drain(usize::MAX, sink);
         self.tick(sink)?;
+        self.drain(usize::MAX, sink);
         let end = wire::End { h: header(kind::END, boot_ns()), reason, code };
         sink(bytes_of(&end));
         Ok(())
     }
+}
+
+/// Passes on the ring buffer's next record, and before it our own up to its time. False when the buffer is empty; then
+/// nothing older than our own is to come, and they all leave.
+fn advance(events: &mut Events, own: &mut Own, annotator: &mut Annotator<'_>, sink: &mut Sink<'_>) -> bool {
+    let record = events.next();
+    let until = record.as_ref().map_or(u64::MAX, |r| time_of(r));
+    while let Some(ours) = own.pop_until(until) {
+        annotator.pass(&ours, sink);
+    }
+    if let Some(record) = &record {
+        annotator.pass(&record[..wire_len(record)], sink);
+    }
+    record.is_some()
 }
 
 fn emit(event: &Event, sink: &mut Sink<'_>) {

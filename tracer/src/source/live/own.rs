@@ -1,0 +1,51 @@
+//! Our own records (looks, ticks, losses) wait until the ring buffer has delivered what happened before them.
+//!
+//! The ring buffer is in order of time but for the moment between a program's clock and its reservation. Ours are
+//! stamped when they are made, and while the reader is behind that is ahead of what it reads next: passed on at
+//! once, a look would carry the stream's time past everything still in the buffer and make it late.
+
+use std::collections::VecDeque;
+
+/// How many may wait. Beyond it the ring buffer must be read on until they are gone.
+pub const ENOUGH: usize = 1 << 16;
+
+/// The waiting records, in the order in which they were made.
+#[derive(Debug, Default)]
+pub struct Own {
+    waiting: VecDeque<(u64, Box<[u8]>)>,
+}
+
+impl Own {
+    /// Adds a record that belongs at `time_ns` of the stream.
+    pub fn push(&mut self, time_ns: u64, record: &[u8]) {
+        self.waiting.push_back((time_ns, record.into()));
+    }
+
+    /// The next record, if the stream has come to `time_ns` and the record is not later.
+    pub fn pop_until(&mut self, time_ns: u64) -> Option<Box<[u8]>> {
+        self.waiting.pop_front_if(|(t, _)| *t <= time_ns).map(|(_, record)| record)
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_later_than_the_stream_waits_and_keeps_back_what_was_made_after_it() {
+        let mut own = Own::default();
+        for (time, byte) in [(10, 1), (30, 2), (20, 3), (40, 4)] {
+            own.push(time, &[byte]);
+        }
+        let mut until = |time| std::iter::from_fn(|| own.pop_until(time)).map(|r| r[0]).collect::<Vec<_>>();
+        assert_eq!(until(9), [0; 0]);
+        assert_eq!(until(25), [1]);
+        assert_eq!(until(30), [2, 3]);
+        assert_eq!(until(u64::MAX), [4]);
+        assert_eq!(own.len(), 0);
+    }
+}
