@@ -1,0 +1,272 @@
+//! Something real: Debian's prometheus, stripped and built with Go 1.19, scraping itself under load.
+//!
+//! It says itself how many goroutines it has (`go_goroutines`, which is `runtime.NumGoroutine`: all but the runtime's own).
+//! A recording is replayed through the library, and at the time of each such answer the session's count is held against it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::time::{ClockId, clock_gettime};
+use tests::gostray::{Background, report, until};
+use tests::root_only;
+use tracer::order::Reorder;
+use tracer::session::snapshot::VerdictKind;
+use tracer::session::{Session, Snapshot};
+use tracer::source::replay::Replay;
+use xtask::debian;
+
+/// How long is recorded.
+const WATCH: &str = "25s";
+/// Beyond what the count was between the request's begin and its answer: `NumGoroutine` changes some instructions
+/// before a birth's probe and after a death's, so one goroutine on each side may be counted the other way; one more
+/// for the time stamps' sake.
+const MARGIN: u64 = 2;
+
+/// Ends with its guard.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn program(package: &str) -> Result<std::path::PathBuf> {
+    let program = debian::PROGRAMS.iter().find(|p| p.package == package).context("not one of ours")?;
+    let path = program.executable()?;
+    ensure!(path.is_file(), "there is no {package} at `{}`; try: cargo xtask setup", path.display());
+    Ok(path)
+}
+
+/// A prometheus that scrapes itself every second.
+struct Prometheus {
+    process: Guard,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        // Free now; nobody else here asks for ports by number.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let config = dir.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+             scrape_configs: [{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]\n"
+        );
+        fs::write(&config, text)?;
+        let mut cmd = Command::new(program("prometheus")?);
+        cmd.arg(format!("--config.file={}", config.display()));
+        cmd.arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()));
+        cmd.arg(format!("--web.listen-address={address}")).arg("--log.level=error");
+        let process = Guard(cmd.current_dir(dir.path()).stdin(Stdio::null()).spawn()?);
+        let prometheus = Self { process, address, _dir: dir };
+        let ready = || prometheus.get("/-/ready").is_ok();
+        until("prometheus is ready", Duration::from_secs(60), ready);
+        Ok(prometheus)
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// The body of an answer with status 200.
+    fn get(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        // HTTP/1.0: the body ends with the connection.
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        ensure!(head.starts_with("HTTP/1.0 200 "), "{head}");
+        Ok(body.to_owned())
+    }
+}
+
+/// One answer of the program about itself: what it counted, some time between two times (`CLOCK_BOOTTIME`, nanoseconds).
+#[derive(Clone, Debug)]
+struct Sample {
+    during: Range<u64>,
+    goroutines: u64,
+}
+
+fn boot_ns() -> Result<u64> {
+    Ok(Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?).as_nanos() as u64)
+}
+
+fn sample(prometheus: &Prometheus) -> Result<Sample> {
+    let start = boot_ns()?;
+    let metrics = prometheus.get("/metrics")?;
+    let during = start..boot_ns()?;
+    let line = metrics.lines().find_map(|l| l.strip_prefix("go_goroutines "));
+    Ok(Sample { during, goroutines: line.context("no `go_goroutines`")?.parse()? })
+}
+
+/// The session's count while each sample was taken: the least and the most; and the last picture. Takes the same way as
+/// [`tracer::pipeline`], but one event after the other: a picture is wanted between any two of them.
+fn replayed(file: &Path, samples: &[Sample]) -> Result<(Vec<Option<(u64, u64)>>, Snapshot)> {
+    let mut replay = Replay::open(file)?;
+    let mut order = Reorder::default();
+    let mut session = Session::new();
+    let mut counts: Vec<Option<(u64, u64)>> = vec![None; samples.len()];
+    loop {
+        let event = replay.next_event()?;
+        let ended = event.is_none();
+        match event {
+            Some(event) => order.push(event),
+            None => order.flush(),
+        }
+        while let Some(event) = order.pop() {
+            let (then, now) = (session.now_ns(), event.time_ns());
+            // What the count is when the request begins: before the first event after that.
+            let begins =
+                samples.iter().position(|s| then != 0 && then < s.during.start && now >= s.during.start);
+            if let Some(i) = begins {
+                let live = session.snapshot().totals.live;
+                counts[i] = Some((live, live));
+            }
+            session.apply(event);
+            let during = samples.iter().position(|s| s.during.contains(&now));
+            if let Some((least, most)) = during.and_then(|i| counts[i].as_mut()) {
+                let live = session.snapshot().totals.live;
+                (*least, *most) = ((*least).min(live), (*most).max(live));
+            }
+        }
+        if ended {
+            return Ok((counts, session.snapshot()));
+        }
+    }
+}
+
+/// How many bytes of the program's code in memory are not those of its file.
+fn altered_bytes(pid: u32) -> Result<usize> {
+    let exe = fs::read(format!("/proc/{pid}/exe"))?;
+    let path = fs::read_link(format!("/proc/{pid}/exe"))?;
+    let memory = fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut altered = 0;
+    let mut seen = 0;
+    for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [range, "r-xp", offset, _, _, file] = words[..] else { continue };
+        if Path::new(file) != path {
+            continue;
+        }
+        let (from, to) = range.split_once('-').context("a range")?;
+        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
+        let offset = usize::from_str_radix(offset, 16)?;
+        let mut code = vec![0; (to - from) as usize];
+        memory.read_exact_at(&mut code, from)?;
+        altered += code.iter().zip(&exe[offset..]).filter(|(a, b)| a != b).count();
+        seen += code.len();
+    }
+    ensure!(seen > 0, "no code of `{}` is mapped", path.display());
+    Ok(altered)
+}
+
+/// Load for as long as the watch lasts: queries over kept connections, and one connection a request.
+fn load(prometheus: &Prometheus) -> Result<Vec<Child>> {
+    let hey = program("hey")?;
+    let start = |args: &[&str], path: &str| {
+        let url = format!("http://{}{path}", prometheus.address);
+        Command::new(&hey)
+            .args(["-z", "28s"])
+            .args(args)
+            .arg(url)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("hey does not start")
+    };
+    Ok(vec![
+        start(&["-c", "4", "-q", "20"], "/api/v1/query?query=rate(go_gc_duration_seconds_count[10s])")?,
+        start(&["-c", "4", "-q", "10", "-disable-keepalive"], "/api/v1/status/buildinfo")?,
+    ])
+}
+
+/// Every request was answered, with 200.
+fn assert_answered(hey: Child) -> Result<u64> {
+    let output = hey.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && !text.contains("Error distribution"), "{text}");
+    let statuses: Vec<&str> = text.lines().filter(|l| l.trim_start().starts_with('[')).collect();
+    let [status] = statuses[..] else { bail!("not one status: {text}") };
+    let words: Vec<&str> = status.split_whitespace().collect();
+    ensure!(words[0] == "[200]", "{text}");
+    Ok(words[1].parse()?)
+}
+
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn counts_of_a_real_program_under_load_agree_with_its_own() -> Result<()> {
+    root_only()?;
+    let mut prometheus = Prometheus::start()?;
+    let pid = prometheus.pid();
+    ensure!(altered_bytes(pid)? == 0, "its code differs from its file before anyone touched it");
+    let loads = load(&prometheus)?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("prometheus.gostray");
+    let name = file.to_str().context("a temporary path in UTF-8")?;
+    let gostray = Background::start(&["record", &pid.to_string(), "-o", name, "--duration", WATCH, "--json"]);
+
+    // The counts before the first look are not complete, and what comes after the end is not recorded.
+    until("probes stand", Duration::from_secs(10), || altered_bytes(pid).is_ok_and(|n| n > 0));
+    thread::sleep(Duration::from_secs(2));
+    let mut samples = Vec::new();
+    for _ in 0..11 {
+        samples.push(sample(&prometheus)?);
+        thread::sleep(Duration::from_millis(1800));
+    }
+    let output = gostray.finish();
+    ensure!(output.status.success(), "gostray ended with {}", output.status);
+    ensure!(altered_bytes(pid)? == 0, "a probe is left in its code");
+    for hey in loads {
+        let answered = assert_answered(hey)?;
+        assert!(answered > 500, "only {answered} requests in 28 s");
+    }
+    ensure!(prometheus.process.0.try_wait()?.is_none(), "prometheus is gone");
+    prometheus.get("/-/healthy")?;
+
+    let live = report(&output);
+    let (counts, last) = replayed(&file, &samples)?;
+    let mut widths = Vec::new();
+    for (sample, count) in samples.iter().zip(&counts) {
+        let (least, most) = count.context("the recording does not cover the sample")?;
+        let ms = (sample.during.end - sample.during.start) / 1_000_000;
+        let own = sample.goroutines;
+        eprintln!("prometheus says {own}, the session {least} to {most} within {ms} ms");
+        assert!(
+            (least.saturating_sub(MARGIN)..=most + MARGIN).contains(&own),
+            "{sample:?}: {least} to {most}"
+        );
+        widths.push(most - least);
+    }
+    // A count that may be anything agrees with everything: at least half of the samples must be narrow.
+    widths.sort_unstable();
+    assert!(widths[widths.len() / 2] <= 25, "too few of these say anything: {widths:?}");
+
+    eprintln!("{:#}", live.0["totals"]);
+    assert!(last.target.go_version.starts_with("go1.19"), "{}", last.target.go_version);
+    assert_eq!((live.losses().len(), last.losses.len()), (0, 0), "{:#}", live.0["losses"]);
+    assert_eq!(serde_json::to_value(&last.totals)?, live.0["totals"], "live and replay count the same");
+    assert!(last.totals.born > 1000, "there was no load: {:?}", last.totals);
+    let accused: Vec<_> = last
+        .sites
+        .iter()
+        .filter(|s| matches!(s.verdict.kind, VerdictKind::Leak | VerdictKind::Suspect))
+        .collect();
+    assert!(accused.is_empty(), "wrongly accused: {accused:#?}");
+    // Stripped, but its functions and lines are known.
+    let known = last.sites.iter().filter(|s| s.created_at.unknown_because.is_none()).count();
+    assert_eq!(known, last.sites.len(), "sites without a name");
+    assert!(last.sites.iter().any(|s| s.created_at.function == "net/http.(*Server).Serve"));
+    Ok(())
+}
