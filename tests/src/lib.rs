@@ -4,6 +4,8 @@
 pub mod events;
 pub mod fixtures;
 pub mod gostray;
+pub mod kernel;
+pub mod probes;
 pub mod truth;
 
 pub use fixtures::{Fixture, Running, root_only};

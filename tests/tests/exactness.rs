@@ -176,3 +176,28 @@ fn from_the_first_goroutine_on() -> Result<()> {
     assert!(births.iter().filter(|b| b.number("parent") == 1).count() >= 1_000);
     Ok(())
 }
+
+/// The reader is stopped while more happens than the ring buffer holds.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn what_does_not_fit_is_counted() -> Result<()> {
+    root_only()?;
+    let mut exact = Fixture::new("exact").start(&["-wait", "-n", "5000", "-m", "3000"])?;
+    let tracing = Background::attach(exact.pid(), &["--ring-size", "64K"]);
+    tracing.signal(libc::SIGSTOP);
+    exact.go()?;
+    exact.wait_for("done")?;
+    tracing.signal(libc::SIGCONT);
+    let report = report(&tracing.end());
+    assert_eq!((report.total("kernel_births"), report.total("kernel_deaths")), (5_000, 3_000));
+    let lost = |cause: &str| -> u64 {
+        report.losses().iter().filter(|l| l["cause"] == cause).filter_map(|l| l["count"].as_u64()).sum()
+    };
+    let traced = report.total("born") - report.total("found");
+    assert!(lost("birth-ring-full") > 3_000, "64 KiB hold a thousand births: {:#?}", report.losses());
+    assert_eq!(traced + lost("birth-ring-full"), 5_000, "{:#}", report.0["totals"]);
+    assert_eq!(report.total("died") + lost("death-ring-full"), 3_000, "{:#}", report.0["totals"]);
+    // The look at the end has found those that live, whoever told of their births.
+    assert_eq!(report.total("live"), 2_000 + 1, "{:#}", report.0["totals"]);
+    Ok(())
+}
