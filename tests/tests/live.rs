@@ -212,7 +212,7 @@ impl Drop for Terminal {
     }
 }
 
-/// What is left of a terminal's output without the sequences that move and colour.
+/// A terminal's output with a space for each sequence that moves or colours: the table moves over spaces.
 fn without_escapes(shown: &str) -> String {
     let mut out = String::new();
     let mut chars = shown.chars();
@@ -222,6 +222,7 @@ fn without_escapes(shown: &str) -> String {
         } else if chars.next() == Some('[') {
             // A control sequence ends with a byte from `@` on.
             let _ = chars.find(|c| ('@'..='~').contains(c));
+            out.push(' ');
         }
     }
     out
