@@ -209,12 +209,12 @@ impl Report {
 #[derive(Clone, Copy)]
 pub struct Site<'r>(pub &'r Value);
 
-impl Site<'_> {
-    pub fn verdict(&self) -> &str {
+impl<'r> Site<'r> {
+    pub fn verdict(&self) -> &'r str {
         self.0["verdict"]["kind"].as_str().expect("a verdict has a kind")
     }
 
-    pub fn created_in(&self) -> &str {
+    pub fn created_in(&self) -> &'r str {
         self.0["created_at"]["function"].as_str().unwrap_or_default()
     }
 
@@ -227,7 +227,7 @@ impl Site<'_> {
     }
 
     /// Functions of the creation stack, innermost first.
-    pub fn chain(&self) -> Vec<&str> {
+    pub fn chain(&self) -> Vec<&'r str> {
         let frames = self.0["creation"]["frames"].as_array().expect("a stack has frames");
         frames.iter().map(|f| f["function"].as_str().unwrap_or_default()).collect()
     }
@@ -238,17 +238,17 @@ impl Site<'_> {
     }
 
     /// Why the creation stack is not whole; `None` when it is.
-    pub fn incomplete_because(&self) -> Option<&str> {
+    pub fn incomplete_because(&self) -> Option<&'r str> {
         self.0["creation"]["incomplete_because"].as_str()
     }
 
     /// The function that its goroutines run.
-    pub fn start(&self) -> &str {
+    pub fn start(&self) -> &'r str {
         self.0["start"]["function"].as_str().unwrap_or_default()
     }
 
     /// What its goroutines do now.
-    pub fn reasons(&self) -> Vec<&str> {
+    pub fn reasons(&self) -> Vec<&'r str> {
         let waits = self.0["waits"].as_array().expect("waits is a list");
         waits.iter().map(|w| w["reason"].as_str().unwrap_or_default()).collect()
     }

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::gostray::{Background, Report, Site, gostray, report};
+use tests::events::{self, Event};
+use tests::gostray::{Background, Report, Site, report};
 use tests::{Fixture, root_only};
 use tracer_common::wire::MAX_FRAMES;
 use xtask::golang;
@@ -140,9 +141,9 @@ fn from_the_first_goroutine_on() -> Result<()> {
     root_only()?;
     let scratch = tempfile::tempdir()?;
     let file = scratch.path().join("session");
-    let (file, exact) = (file.to_string_lossy(), Fixture::new("exact").build()?);
+    let (path, exact) = (file.to_string_lossy(), Fixture::new("exact").build()?);
     let exact = exact.to_string_lossy();
-    let args = ["record", "--json", "-o", &file, "--", &exact, "-n", "1000", "-m", "400"];
+    let args = ["record", "--json", "-o", &path, "--", &exact, "-n", "1000", "-m", "400"];
     let mut tracing = Background::start(&args);
     tracing.until_printed("end of its work", |line| line == "done 1000 400");
     // Passed on to the program, which it ends.
@@ -163,32 +164,15 @@ fn from_the_first_goroutine_on() -> Result<()> {
     assert!(main.incomplete_because().is_some_and(|why| !why.is_empty()), "nobody created main");
 
     // The report has no goids; the events have.
-    let events = gostray(&["replay", &file, "--events"]);
-    let events = String::from_utf8(events.stdout)?;
-    let births: Vec<Birth> = events.lines().filter_map(Birth::of).collect();
-    let by_main = births.iter().filter(|b| b.parent == Some(1)).count() as u64;
+    let events = events::read(&file)?;
+    let births: Vec<&Event> = events.iter().filter(|e| e.name == "birth").collect();
     assert_eq!(births.len() as u64, report.total("born"));
-    let orphans: Vec<_> = births.iter().filter(|b| b.parent.is_none()).collect();
-    assert!(matches!(orphans[..], [Birth { goid: 1, .. }]), "{orphans:?}");
-    // Main also starts some of the runtime's own.
-    assert!(by_main >= 1_000, "{by_main}");
-    let goids: BTreeSet<u64> = births.iter().map(|b| b.goid).collect();
+    let goids: BTreeSet<u64> = births.iter().map(|b| b.number("goid")).collect();
     assert_eq!(goids.len(), births.len(), "a goid came twice");
+    let orphans: Vec<u64> =
+        births.iter().filter(|b| b.number("parent") == 0).map(|b| b.number("goid")).collect();
+    assert_eq!(orphans, [1], "only main has no parent");
+    // Main also starts some of the runtime's own.
+    assert!(births.iter().filter(|b| b.number("parent") == 1).count() >= 1_000);
     Ok(())
-}
-
-/// A birth as `replay --events` prints it.
-#[derive(Debug)]
-struct Birth {
-    goid: u64,
-    parent: Option<u64>,
-}
-
-impl Birth {
-    fn of(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        let is_birth = words.next()? == "birth";
-        let field = |name| words.clone().find_map(|w| w.strip_prefix(name)?.parse().ok());
-        is_birth.then(|| Self { goid: field("goid=").unwrap_or(0), parent: field("parent=") })
-    }
 }

@@ -88,6 +88,8 @@ pub async fn run(
     let mut next_drain = Instant::now();
     let mut next_look = Instant::now();
     let end_at = |reason, code| Ending { reason, code };
+    // Who lives now is known from now on; until the first tick many would have ended, and nobody would know which.
+    look(live, sink)?;
 
     let ending = loop {
         tokio::select! {

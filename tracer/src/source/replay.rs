@@ -63,7 +63,7 @@ pub struct Replay {
 
 enum Input {
     File(Box<Reader<Box<dyn Read + Send>>>),
-    Text(text::Reader<BufReader<Box<dyn Read + Send>>>),
+    Text(Box<text::Reader<BufReader<Box<dyn Read + Send>>>>),
 }
 
 impl Replay {
@@ -81,7 +81,7 @@ impl Replay {
         let is_text = matches!(head.first(), Some(b'#' | b'@' | b'\n')) || head.starts_with(b"repeat ");
         let input: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(input));
         let input = if is_text {
-            Input::Text(text::Reader::new(BufReader::new(input)))
+            Input::Text(Box::new(text::Reader::new(BufReader::new(input))))
         } else {
             Input::File(Box::new(Reader::new(input)?))
         };

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use thiserror::Error;
 use tracer_common::decode::{bytes_of, wire_len};
-use tracer_common::wire::{self, kind, loss};
+use tracer_common::wire::{self, coro_flag, kind, loss, total};
 
 use crate::event::{Event, Note, ProbeSite, WaitReasons, header};
 use crate::memory::goroutines::Looker;
@@ -178,7 +178,13 @@ impl<'d> Live<'d> {
     /// A second has passed: counters and losses, then a tick. They leave with the next drain.
     pub fn tick(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
         self.tell_wait_reasons(sink);
-        let now = boot_ns();
+        self.counters(boot_ns(), &[0; total::COUNT])?;
+        self.loaded.flush_diagnostics();
+        Ok(())
+    }
+
+    /// What the kernel side has lost and met, and a tick, at `now`. `later` of what it met are left out.
+    fn counters(&mut self, now: u64, later: &[u64; total::COUNT]) -> Result<(), LiveError> {
         let drops = self.loaded.drops()?;
         for (cause, (new, old)) in drops.iter().zip(&self.drops).enumerate() {
             if new > old {
@@ -192,11 +198,14 @@ impl<'d> Live<'d> {
             }
         }
         self.drops = drops;
-        let e = wire::Totals { h: header(kind::TOTALS, now), counts: self.loaded.totals()? };
+        let mut counts = self.loaded.totals()?;
+        for (count, later) in counts.iter_mut().zip(later) {
+            *count = count.saturating_sub(*later);
+        }
+        let e = wire::Totals { h: header(kind::TOTALS, now), counts };
         self.own.push(now, bytes_of(&e));
         self.own.push(now, bytes_of(&header(kind::TICK, now)));
         self.last_tick = now;
-        self.loaded.flush_diagnostics();
         Ok(())
     }
 
@@ -221,11 +230,25 @@ impl<'d> Live<'d> {
     }
 
     /// Removes the probes, takes what they still delivered, and writes the last records.
+    ///
+    /// Probes go one after another, each in some 10 ms. What they met after the first began to go is left out: on a busy
+    /// target the births without deaths, or deaths without births, of that time would look like something.
     pub fn finish(&mut self, reason: u64, code: u64, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+        let over = boot_ns();
         self.probes.clear();
-        self.tick(sink)?;
-        self.drain(usize::MAX, sink);
-        let end = wire::End { h: header(kind::END, boot_ns()), reason, code };
+        let mut later = [0; total::COUNT];
+        while let Some(record) = self.events.next() {
+            // A stack's definition may be younger than a birth that refers to it.
+            if time_of(&record) > over && record.get(30) != Some(&kind::STACK_DEF) {
+                counted_in(&record).for_each(|i| later[i] += 1);
+                continue;
+            }
+            release(time_of(&record), &mut self.own, &mut self.annotator, sink);
+            self.annotator.pass(&record[..wire_len(&record)], sink);
+        }
+        self.counters(over, &later)?;
+        release(u64::MAX, &mut self.own, &mut self.annotator, sink);
+        let end = wire::End { h: header(kind::END, over), reason, code };
         sink(bytes_of(&end));
         Ok(())
     }
@@ -235,14 +258,34 @@ impl<'d> Live<'d> {
 /// nothing older than our own is to come, and they all leave.
 fn advance(events: &mut Events, own: &mut Own, annotator: &mut Annotator<'_>, sink: &mut Sink<'_>) -> bool {
     let record = events.next();
-    let until = record.as_ref().map_or(u64::MAX, |r| time_of(r));
-    while let Some(ours) = own.pop_until(until) {
-        annotator.pass(&ours, sink);
-    }
+    release(record.as_ref().map_or(u64::MAX, |r| time_of(r)), own, annotator, sink);
     if let Some(record) = &record {
         annotator.pass(&record[..wire_len(record)], sink);
     }
     record.is_some()
+}
+
+/// Passes on our own records up to this time.
+fn release(until: u64, own: &mut Own, annotator: &mut Annotator<'_>, sink: &mut Sink<'_>) {
+    while let Some(ours) = own.pop_until(until) {
+        annotator.pass(&ours, sink);
+    }
+}
+
+/// Which of the kernel side's counters a record of it was counted in.
+fn counted_in(record: &[u8]) -> impl Iterator<Item = usize> {
+    let (sort, flags) = (record.get(30).copied(), record.get(31).copied().unwrap_or(0));
+    let one = match sort {
+        Some(kind::BIRTH) => Some(total::BIRTHS),
+        Some(kind::DEATH) => Some(total::DEATHS),
+        Some(kind::PARK) => Some(total::PARKS),
+        Some(kind::READY) => Some(total::READIES),
+        Some(kind::RUN) => Some(total::RUNS),
+        Some(kind::CORO_SWITCH) => Some(total::CORO_SWITCHES),
+        _ => None,
+    };
+    let ends = sort == Some(kind::CORO_SWITCH) && flags & coro_flag::EXIT != 0;
+    one.into_iter().chain(ends.then_some(total::DEATHS))
 }
 
 fn emit(event: &Event, sink: &mut Sink<'_>) {
