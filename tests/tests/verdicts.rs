@@ -121,7 +121,6 @@ fn assert_not_accused(name: &str, sites: &[Site<'_>]) {
 }
 
 fn finish(watched: Vec<Watched>) -> Result<Vec<Said>> {
-    // Their pipes hold what they say meanwhile: a watch of the zoo prints some dozens of kilobytes at most.
     let mut all = Vec::new();
     for watched in watched {
         let said = watched.finish()?;
