@@ -150,14 +150,46 @@ fn a_program_that_it_runs_inherits_nothing() -> Result<()> {
     let busy = Fixture::new("busy").build()?;
     let mut tracing = Background::start(&["run", "--json", "--", &busy.to_string_lossy()]);
     tracing.watching();
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", tracing.pid()))?;
-    let child: u32 = children.trim().parse().with_context(|| format!("children: `{children}`"))?;
+    let child = child_of(&tracing)?;
     assert_eq!(tracing_descriptors(child)?, [""; 0]);
     tracing.signal(libc::SIGTERM);
     let output = tracing.finish();
     assert!(output.status.success(), "the program's own status: {}", output.status);
     assert!(String::from_utf8_lossy(&output.stdout).contains("failed 0"));
     nothing_left_since(&before)
+}
+
+/// The program that `gostray run` has started.
+fn child_of(tracing: &Background) -> Result<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", tracing.pid()))?;
+    children.trim().parse().with_context(|| format!("children: `{children}`"))
+}
+
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn a_program_outlives_the_gostray_that_ran_it() -> Result<()> {
+    root_only()?;
+    // Another process of the same executable, to learn the places from: it is not position independent.
+    let subject = Subject::start()?;
+    let busy = Fixture::new("busy").build()?;
+    let mut tracing = Background::start(&["run", "--json", "--", &busy.to_string_lossy()]);
+    tracing.watching();
+    let child = child_of(&tracing)?;
+    ensure!(!breakpoints(child, &subject.places)?.is_empty(), "no probe is in place");
+    // SIGKILL, and its own pipes go with it: what `busy` prints at its end goes nowhere.
+    tracing.signal(libc::SIGKILL);
+    until("its end", Duration::from_secs(10), || {
+        breakpoints(child, &subject.places).is_ok_and(|left| left.is_empty())
+    });
+    sleep(Duration::from_millis(500));
+    let state = std::fs::read_to_string(format!("/proc/{child}/stat"))?;
+    let running = state.rsplit(')').next().is_some_and(|s| s.starts_with(" S") || s.starts_with(" R"));
+    // SAFETY: kill(2) takes two integers; the child of our child was alive a moment ago and is no one's to wait for.
+    unsafe { libc::kill(libc::pid_t::try_from(child)?, libc::SIGKILL) };
+    ensure!(running, "it does not go on: {state}");
+    tracing.kill();
+    subject.is_whole()?;
+    subject.end().map(drop)
 }
 
 /// `20s` unless `$GOSTRAY_SOAK` says otherwise, for instance `10m`.
