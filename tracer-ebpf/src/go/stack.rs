@@ -5,10 +5,10 @@
 //! could overwrite where uprobe programs are preemptible): the first hashes, the second writes the definition into
 //! the ring buffer, and only for a stack not seen before.
 
-use tracer_common::wire::{MAX_FRAMES, StackDef, kind, loss, stack_end};
+use tracer_common::wire::{MAX_FRAMES, StackDef, kind, loss, stack_end, total};
 
 use super::read;
-use crate::emit::{drop_one, header, send_stack};
+use crate::emit::{count, drop_one, header, send_stack};
 use crate::maps::{STACKS, layout};
 
 /// Frames of the runtime between the saved frame pointer and the `go` statement: `systemstack`, `newproc` (or
@@ -88,6 +88,8 @@ pub fn intern(curg: u64, gopc: u64, goid: u64) -> Walk {
     if unsafe { STACKS.get(&stack) }.is_some() {
         return Walk::Id { stack, lost: false };
     }
+    // A stack not met before, or not delivered yet.
+    count(total::STACKS);
     const BPF_NOEXIST: u64 = 1;
     const EEXIST: i32 = -17;
     let known = match STACKS.insert(&stack, &1, BPF_NOEXIST) {

@@ -63,6 +63,8 @@ pub struct Site {
     pub role: &'static str,
     pub function: Option<String>,
     pub offset: Option<u64>,
+    /// Runtime address, load bias included; absent where that is not known.
+    pub address: Option<u64>,
     pub instruction: Option<String>,
     pub cost_class: Option<CostClass>,
     pub fallback_because: Option<String>,
@@ -174,4 +176,92 @@ fn program(p: &Program, style: Style, out: &mut String) {
 
 fn number(n: Option<u32>) -> String {
     n.map_or("?".to_owned(), |n| n.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn diagnosis() -> Diagnosis {
+        let site = Site {
+            role: "create",
+            function: Some("runtime.newproc1".into()),
+            offset: Some(0x46d),
+            address: Some(0x45_360d),
+            instruction: Some("jne 0x453621".into()),
+            cost_class: Some(CostClass::Emulated),
+            fallback_because: None,
+            refused_because: None,
+        };
+        Diagnosis {
+            schema: SCHEMA,
+            gostray_version: "0.0.0",
+            environment: Environment::probe(),
+            blockers: vec![Blocker { what: "missing CAP_BPF".into(), try_this: "`sudo`".into() }],
+            trap: Some(TrapCost { emulated_ns: 700.0, stepped_ns: 19_000.0 }),
+            trap_unknown_because: None,
+            program: Some(Program {
+                pid: 42,
+                comm: "shop".into(),
+                exe: "/srv/shop".into(),
+                go_version: "go1.26.6".into(),
+                main_package: None,
+                build_id: None,
+                position_independent: true,
+                load_bias: Some(0x5555_0000_0000),
+                functions: 7,
+                traceable: false,
+                layout: None,
+                layout_unknown_because: Some("it was not measured".into()),
+                looks_impossible_because: Some("no pattern".into()),
+                wait_reasons: None,
+                warnings: vec!["`runtime.execute` is inlined".into()],
+                sites: vec![site],
+            }),
+        }
+    }
+
+    fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    found.insert(key.clone());
+                    keys(value, found);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|v| keys(v, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_document_names_every_field_and_no_other() {
+        let mut emitted = BTreeSet::new();
+        keys(&serde_json::to_value(diagnosis()).unwrap(), &mut emitted);
+        let document = include_str!("../../../docs/json.md");
+        let section = document.split("## gostray.doctor/1").nth(1).unwrap();
+        for key in &emitted {
+            assert!(section.contains(&format!("`{key}`")), "`{key}` is not documented");
+        }
+        let rows = section.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next());
+        for row in rows {
+            assert!(emitted.contains(row), "`{row}` is documented and not there");
+        }
+    }
+
+    #[test]
+    fn the_text_says_what_stands_against_tracing() {
+        let text = text(&diagnosis(), Style::PLAIN);
+        for part in
+            ["missing CAP_BPF", "try: `sudo`", "700 ns emulated", "it was not measured", "cannot be traced"]
+        {
+            assert!(text.contains(part), "`{part}` is not in:\n{text}");
+        }
+        assert!(
+            text.contains("runtime.newproc1+0x46d  jne 0x453621  emulated, confirmed in memory"),
+            "{text}"
+        );
+    }
 }
