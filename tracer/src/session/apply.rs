@@ -23,12 +23,13 @@ impl Session {
             self.counts.born_unidentified += 1;
             return;
         }
+        let (gopc, start_pc) = (e.gopc, e.start_pc);
         let key = if e.stack != 0 {
-            SiteKey::Stack(e.stack)
+            SiteKey::Stack { id: e.stack, start_pc }
         } else if e.h.flags & birth_flag::NO_CREATOR != 0 {
-            SiteKey::GoStatement(e.gopc, NoStack::NoCreator)
+            SiteKey::GoStatement { gopc, start_pc, why: NoStack::NoCreator }
         } else {
-            SiteKey::GoStatement(e.gopc, NoStack::Unmatched)
+            SiteKey::GoStatement { gopc, start_pc, why: NoStack::Unmatched }
         };
         let born = Born::Traced(t);
         match self.recent.get(goid) {
@@ -202,7 +203,7 @@ impl Session {
                 self.counts.found += 1;
             }
         }
-        let key = SiteKey::GoStatement(e.gopc, NoStack::NotTraced);
+        let key = SiteKey::GoStatement { gopc: e.gopc, start_pc: e.start_pc, why: NoStack::NotTraced };
         self.enter(goid, key, (e.gopc, e.start_pc), born, doing, t);
     }
 

@@ -262,6 +262,7 @@ fn who_was_there_before_joins_the_one_stack_of_its_go_statement_only() {
     let second = Event::Birth(wire::Birth {
         h: at(kind::BIRTH, t(1.0), 6),
         gopc: gopc(1),
+        start_pc: start_pc(1),
         stack: 77,
         ..wire::Birth::default()
     });
@@ -300,6 +301,59 @@ fn births_without_a_stack_say_why() {
     assert!(flagged(birth_flag::UNMATCHED).contains("did not lead"));
     let s = after([Event::Birth(wire::Birth { h: at(kind::BIRTH, t(1.0), 0), ..wire::Birth::default() })]);
     assert_eq!((s.totals.born, s.totals.born_unidentified, s.sites.len()), (1, 1, 0));
+}
+
+/// A callback of a timer: no creator, always the same `go` statement, here that of site 1.
+fn callback(s: f64, goid: u64, runs: u64) -> Event {
+    let mut h = at(kind::BIRTH, t(s), goid);
+    h.flags = birth_flag::NO_CREATOR;
+    Event::Birth(wire::Birth { h, gopc: gopc(1), start_pc: start_pc(runs), ..wire::Birth::default() })
+}
+
+#[test]
+fn callbacks_of_timers_do_not_answer_for_each_other() {
+    let of = |s: &Snapshot, name: &str| s.sites.iter().find(|s| s.start.function == name).cloned().unwrap();
+    let mut looked = look(kind::SEEN, 0.2, 3, (1, WAITING, "chan send"));
+    looked.start_pc = start_pc(2);
+    let s = after([
+        begin(0.1),
+        Event::Seen(looked),
+        end(0.3, 1),
+        callback(1.0, 5, 1),
+        death(1.1, 5),
+        callback(2.0, 6, 2),
+        callback(3.0, 7, 2),
+    ]);
+    assert_eq!(s.sites.len(), 2, "{:#?}", s.sites);
+    let (harmless, leaker) = (of(&s, "main.run1"), of(&s, "main.run2"));
+    assert_eq!((harmless.born, harmless.live, harmless.before), (1, 0, 0));
+    assert_eq!(
+        (leaker.born, leaker.live, leaker.before),
+        (2, 3, 1),
+        "who was there before joins its function"
+    );
+    assert_ne!(harmless.id, leaker.id);
+    let why = leaker.creation.incomplete_because.unwrap();
+    assert_eq!(why, "no goroutine created it: the runtime's start code, or a timer");
+    let s = after([symbol(start_pc(1), "runtime.main", true), callback(0.1, 1, 1)]);
+    assert!(
+        only(&s).creation.incomplete_because.as_deref().unwrap().starts_with("the runtime's start code made")
+    );
+}
+
+#[test]
+fn one_go_statement_that_starts_two_functions_is_two_sites() {
+    let other = |goid| {
+        let h = at(kind::BIRTH, t(1.0), goid);
+        let start_pc = start_pc(2);
+        Event::Birth(wire::Birth { h, parent_goid: 1, gopc: gopc(1), start_pc, stack: 1 })
+    };
+    let s = after([birth(1.0, 5, 1), other(6), other(7)]);
+    let mut sites: Vec<_> = s.sites.iter().map(|s| (s.start.function.as_str(), s.live)).collect();
+    sites.sort_unstable();
+    assert_eq!(sites, [("main.run1", 1), ("main.run2", 2)]);
+    assert_eq!(s.sites[0].creation, s.sites[1].creation);
+    assert_ne!(s.sites[0].id, s.sites[1].id);
 }
 
 #[test]
