@@ -69,6 +69,8 @@ pub struct Coverage {
     /// Of the last look.
     pub look_read: u64,
     pub look_unreadable: u64,
+    /// Not read by all looks of the last [`WINDOW_NS`] together, without the few that were in motion.
+    pub look_gaps: u64,
     pub births_traced: bool,
     /// Who was alive when watching began is known: from a look, or because nobody was.
     pub before_known: bool,
@@ -78,8 +80,13 @@ pub struct Coverage {
 impl Coverage {
     /// Looks mend what was lost: who is alive is known from them.
     pub fn looks_mend(&self) -> bool {
-        self.looks && self.look_unreadable.saturating_mul(10) <= self.look_read
+        self.looks && reads_enough(self.look_read, self.look_unreadable)
     }
+}
+
+/// Whether a look that could not read some goroutines says who is alive all the same: at most a tenth is missing.
+pub fn reads_enough(read: u64, unreadable: u64) -> bool {
+    unreadable.saturating_mul(10) <= read
 }
 
 pub(crate) fn seconds(ns: u64) -> f64 {

@@ -244,12 +244,17 @@ impl Case<'_> {
             verdict.missing.push(format!(
                 "the last look could not read {} of {} goroutines",
                 c.look_unreadable,
-                c.look_read.saturating_add(c.look_unreadable)
+                c.look_read.max(c.look_unreadable)
             ));
             if !c.births_traced && verdict.kind == VerdictKind::Healthy {
                 verdict.kind = VerdictKind::Unknown;
                 verdict.why = "too much of the target's memory could not be read".to_owned();
             }
+        } else if c.looks && c.look_gaps > 0 && !c.births_traced {
+            verdict.missing.push(
+                "looks of the last minute could not read many goroutines: found later, they look younger than they are"
+                    .to_owned(),
+            );
         }
     }
 

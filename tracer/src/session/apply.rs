@@ -4,6 +4,8 @@ use tracer_common::wire::{self, birth_flag, coro_flag, loss};
 
 use crate::event::{Note, ProbeSite};
 
+use crate::analysis;
+
 use super::Session;
 use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE, status};
 use super::recent::Gone;
@@ -12,6 +14,17 @@ use super::waits;
 
 /// How many looks may miss a goroutine while they could not read some entries.
 const UNREADABLE_PATIENCE: u8 = 5;
+
+/// More entries than this, and more than one in a hundred, must be unreadable for a look to have a gap.
+const MOTION: u64 = 10;
+
+/// Whether what a look could not read is a loss. Goroutines that were in motion at that very moment count as
+/// unreadable too: a handful in each look of a busy program is no gap, the next look finds them. A look that
+/// could read nothing is one, however few there were.
+fn is_gap(e: &wire::LookEdge) -> bool {
+    let entries = e.read.saturating_add(e.unreadable);
+    e.unreadable >= e.read && e.unreadable > 0 || e.unreadable > MOTION && e.unreadable > entries / 100
+}
 
 impl Session {
     pub(super) fn birth(&mut self, e: &wire::Birth) {
@@ -23,12 +36,13 @@ impl Session {
             self.counts.born_unidentified += 1;
             return;
         }
+        let (gopc, start_pc) = (e.gopc, e.start_pc);
         let key = if e.stack != 0 {
-            SiteKey::Stack(e.stack)
+            SiteKey::Stack { id: e.stack, start_pc }
         } else if e.h.flags & birth_flag::NO_CREATOR != 0 {
-            SiteKey::GoStatement(e.gopc, NoStack::NoCreator)
+            SiteKey::GoStatement { gopc, start_pc, why: NoStack::NoCreator }
         } else {
-            SiteKey::GoStatement(e.gopc, NoStack::Unmatched)
+            SiteKey::GoStatement { gopc, start_pc, why: NoStack::Unmatched }
         };
         let born = Born::Traced(t);
         match self.recent.get(goid) {
@@ -187,10 +201,10 @@ impl Session {
         if !new || self.recent.get(goid).is_some() {
             return;
         }
-        // Before, if no look has seen everything yet: the first one, or one that reads what the first could not. When births
+        // Before, if no look has seen them (nearly) all yet: the first one, or one that reads what the first could not. When births
         // are traced and none was lost, nobody is born unseen.
         let unseen_births = !self.births_traced || self.births_lost() || self.looks.saw_all;
-        let born = if self.watched_from_start() || (self.looks.ended > 0 && unseen_births) {
+        let born = if self.watched_from_start() || (self.looks.saw_most && unseen_births) {
             Born::Found(t)
         } else {
             Born::Before(t)
@@ -202,7 +216,7 @@ impl Session {
                 self.counts.found += 1;
             }
         }
-        let key = SiteKey::GoStatement(e.gopc, NoStack::NotTraced);
+        let key = SiteKey::GoStatement { gopc: e.gopc, start_pc: e.start_pc, why: NoStack::NotTraced };
         self.enter(goid, key, (e.gopc, e.start_pc), born, doing, t);
     }
 
@@ -235,7 +249,16 @@ impl Session {
         self.looks.ended += 1;
         self.looks.last_end_ns = Some(e.h.time_ns);
         (self.looks.read, self.looks.unreadable) = (e.read, e.unreadable);
-        self.looks.saw_all |= e.unreadable == 0;
+        // Nothing to read is a full look only where a program is held before its first goroutine.
+        let saw_some =
+            e.read > e.unreadable || (e.read == 0 && e.unreadable == 0 && self.watched_from_start());
+        self.looks.saw_some |= saw_some;
+        self.looks.saw_most |= saw_some && analysis::reads_enough(e.read, e.unreadable);
+        self.looks.saw_all |= saw_some && e.unreadable == 0;
+        if is_gap(e) {
+            let from_ns = begin.unwrap_or(e.h.time_ns);
+            self.losses.add(loss::LOOK_UNREADABLE.into(), e.unreadable, from_ns, e.h.time_ns);
+        }
         let Some(begin) = begin else { return };
         let looked_at = self.goroutines.values().filter(|g| g.looked_at).count() as u64;
         if e.read < looked_at {

@@ -86,6 +86,10 @@ struct Looks {
     /// Of the last look.
     read: u64,
     unreadable: u64,
+    /// One of them really read something.
+    saw_some: bool,
+    /// One of them left out no more than a tenth ([`analysis::reads_enough`](crate::analysis::reads_enough)).
+    saw_most: bool,
     /// One of them could read everything.
     saw_all: bool,
 }

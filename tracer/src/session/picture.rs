@@ -214,10 +214,11 @@ fn coverage(s: &Session) -> Coverage {
             .saturating_add(recent(loss::LATE))
             .saturating_add(recent(loss::SESSION_LIMIT)),
         looks: s.looks.last_end_ns.is_some_and(|t| s.now_ns.saturating_sub(t) <= analysis::LOOK_FRESH_NS),
+        look_gaps: recent(loss::LOOK_UNREADABLE),
         look_unreadable: s.looks.unreadable,
         look_read: s.looks.read,
         births_traced: s.births_traced,
-        before_known: s.looks.ended > 0 || s.target.as_ref().is_some_and(|t| t.from_start),
+        before_known: s.looks.saw_some || s.target.as_ref().is_some_and(|t| t.from_start),
         park_traced: s.park_traced(),
     }
 }

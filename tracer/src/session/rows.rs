@@ -4,15 +4,18 @@
 //! 1. Sites whose whole creation stacks have the same functions and lines are one row (the compiler may have made
 //!    several copies of one `go` statement).
 //! 2. Sites without a creation stack are one row for each `go` statement and each reason why there is no stack.
-//! 3. Goroutines that only a look knows (born before we watched) belong to *some* stack through their `go` statement. Where
-//!    exactly one full stack begins with that statement they are counted there; where several do, or none, they keep
-//!    their own row, which shows the `go` statement alone and says why.
+//! 3. Goroutines that only a look knows (born before we watched) belong to *some* row through their `go` statement. Where
+//!    exactly one full stack begins with that statement, or its goroutines had no creator, they are counted there;
+//!    where several do, or none, they keep their own row, which shows the `go` statement alone and says why.
+//!
+//! In all of them goroutines that run different functions are different rows.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use tracer_common::wire::stack_end;
 
+use crate::analysis::Role;
 use crate::event::message;
 
 use super::Session;
@@ -58,11 +61,11 @@ pub fn rows(session: &Session) -> (Vec<Row>, Vec<usize>) {
     let mut of_site = Vec::with_capacity(sites.len());
     let mut by_identity: BTreeMap<(Known, u64), usize> = BTreeMap::new();
     let mut rows: Vec<Row> = Vec::new();
-    let mut whole_by_go: HashMap<u64, Vec<usize>> = HashMap::new();
+    let mut by_go: HashMap<u64, Vec<usize>> = HashMap::new();
     for site in sites {
         let known = known(session, site);
         let frames = creation_pcs(session, site, known);
-        let id = identity(session, frames, known);
+        let id = identity(session, frames, site.start_pc, known);
         let i = *by_identity.entry((known, id)).or_insert_with(|| {
             rows.push(Row {
                 id,
@@ -71,21 +74,17 @@ pub fn rows(session: &Session) -> (Vec<Row>, Vec<usize>) {
                 creation: creation(session, site, frames, known),
                 ..Row::default()
             });
-            if known == Known::Whole {
-                whole_by_go
-                    .entry(identity(session, &[site.gopc], Known::Whole))
-                    .or_default()
-                    .push(rows.len() - 1);
+            if matches!(known, Known::Whole | Known::GoStatement(NoStack::NoCreator)) {
+                by_go.entry(statement(session, site)).or_default().push(rows.len() - 1);
             }
             rows.len() - 1
         });
         of_site.push(i);
     }
-    // Rule 3: whoever only a look knows goes to the one full stack of its `go` statement.
+    // Rule 3: whoever only a look knows goes to the one row of its `go` statement and function that knows all.
     for (site, row) in sites.iter().zip(&mut of_site) {
-        if site.key == SiteKey::GoStatement(site.gopc, NoStack::NotTraced)
-            && let Some([only]) =
-                whole_by_go.get(&identity(session, &[site.gopc], Known::Whole)).map(Vec::as_slice)
+        if matches!(site.key, SiteKey::GoStatement { why: NoStack::NotTraced, .. })
+            && let Some([only]) = by_go.get(&statement(session, site)).map(Vec::as_slice)
         {
             *row = *only;
         }
@@ -121,15 +120,17 @@ impl Row {
 
 fn known(session: &Session, site: &Site) -> Known {
     match site.key {
-        SiteKey::Stack(id) if session.symbols.stack(id).is_some_and(|d| !d.frames.is_empty()) => Known::Whole,
-        SiteKey::Stack(_) => Known::Undefined,
-        SiteKey::GoStatement(_, why) => Known::GoStatement(why),
+        SiteKey::Stack { id, .. } if session.symbols.stack(id).is_some_and(|d| !d.frames.is_empty()) => {
+            Known::Whole
+        }
+        SiteKey::Stack { .. } => Known::Undefined,
+        SiteKey::GoStatement { why, .. } => Known::GoStatement(why),
     }
 }
 
 fn creation_pcs<'a>(session: &'a Session, site: &'a Site, known: Known) -> &'a [u64] {
     match (site.key, known) {
-        (SiteKey::Stack(id), Known::Whole) => {
+        (SiteKey::Stack { id, .. }, Known::Whole) => {
             session.symbols.stack(id).map_or(std::slice::from_ref(&site.gopc), |d| &d.frames)
         }
         _ => std::slice::from_ref(&site.gopc),
@@ -139,8 +140,8 @@ fn creation_pcs<'a>(session: &'a Session, site: &'a Site, known: Known) -> &'a [
 fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack {
     let incomplete_because = match known {
         Known::Whole => match site.key {
-            SiteKey::Stack(id) => session.symbols.stack(id).and_then(|d| end_of_walk(d.h.flags)),
-            SiteKey::GoStatement(..) => None,
+            SiteKey::Stack { id, .. } => session.symbols.stack(id).and_then(|d| end_of_walk(d.h.flags)),
+            SiteKey::GoStatement { .. } => None,
         },
         Known::Undefined => {
             Some("the creation stack was not delivered: only the `go` statement is known".to_owned())
@@ -149,9 +150,13 @@ fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack 
             "its birth was not traced (born before we watched, or between two looks): only the `go` statement is known"
                 .to_owned(),
         ),
-        Known::GoStatement(NoStack::NoCreator) => {
-            Some("the runtime's start code made it: there is no creating goroutine".to_owned())
-        }
+        Known::GoStatement(NoStack::NoCreator) => Some(
+            match Role::of(&entry(session, site.start_pc).function) {
+                Role::Main => "the runtime's start code made it: there is no creating goroutine",
+                _ => "no goroutine created it: the runtime's start code, or a timer",
+            }
+            .to_owned(),
+        ),
         Known::GoStatement(NoStack::Unmatched) => Some(
             "the creator's frames did not lead to the `go` statement: only the statement is known".to_owned(),
         ),
@@ -211,8 +216,14 @@ fn unknown(pc: u64, why: String) -> Frame {
     Frame { function: format!("{pc:#x}"), unknown_because: Some(why), ..Frame::default() }
 }
 
-/// FNV-1a over functions and lines, outermost last; over the address less the load bias where there is no symbol.
-fn identity(session: &Session, pcs: &[u64], known: Known) -> u64 {
+/// Identity of a `go` statement with the function that it starts.
+fn statement(session: &Session, site: &Site) -> u64 {
+    identity(session, &[site.gopc], site.start_pc, Known::Whole)
+}
+
+/// FNV-1a over functions and lines, outermost last, then the start function; over the address less the load bias where
+/// there is no symbol.
+fn identity(session: &Session, pcs: &[u64], start_pc: u64, known: Known) -> u64 {
     let bias = session.target.as_ref().map_or(0, |t| t.load_bias);
     let mut hash = Fnv::default();
     for &pc in pcs {
@@ -226,6 +237,11 @@ fn identity(session: &Session, pcs: &[u64], known: Known) -> u64 {
             }
             Err(_) => hash.part(&pc.wrapping_sub(bias).to_le_bytes()),
         }
+    }
+    match session.symbols.at_entry(start_pc) {
+        Ok(frames) => hash.part(frames.last().map_or(b"", |f| f.function.as_bytes())),
+        Err(_) if start_pc == 0 => hash.part(b""),
+        Err(_) => hash.part(&start_pc.wrapping_sub(bias).to_le_bytes()),
     }
     // A stack of one frame and a lone `go` statement are not the same thing.
     hash.part(match known {

@@ -1,4 +1,6 @@
-//! Creation sites: goroutines with one creation stack, or with one `go` statement when no more is known.
+//! Creation sites: goroutines with one creation stack, or with one `go` statement when no more is known, and one start
+//! function. The function belongs to it: one `go` statement may start many (`time.goFunc` starts every callback
+//! of `time.AfterFunc`), and they must not answer for each other.
 
 use std::collections::HashMap;
 
@@ -11,10 +13,10 @@ use super::series::{Clock, Count, Series};
 /// mean the same lines are joined later, in the snapshot, where symbols are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SiteKey {
-    /// The whole creation stack.
-    Stack(u64),
-    /// The `go` statement alone.
-    GoStatement(u64, NoStack),
+    /// The whole creation stack, and the entry of the start function.
+    Stack { id: u64, start_pc: u64 },
+    /// The `go` statement alone, and the entry of the start function.
+    GoStatement { gopc: u64, start_pc: u64, why: NoStack },
 }
 
 /// Why a goroutine's creation stack is not known. Kept apart, so that the reader is told the right reason.
@@ -22,7 +24,9 @@ pub enum SiteKey {
 pub enum NoStack {
     /// It was born before we watched, or its birth was not traced: a look found it.
     NotTraced,
-    /// Its creator had no stack: the runtime's start code made it.
+    /// It had no creator: made on a thread's own stack while no goroutine ran there. So are the main goroutine, by the
+    /// runtime's start code (`runtime.rt0_go`), and the callbacks of timers (time/sleep.go, goFunc, run by
+    /// runtime/time.go).
     NoCreator,
     /// The creator's frames did not lead to the `go` statement.
     Unmatched,
@@ -36,7 +40,7 @@ pub struct Site {
     pub key: SiteKey,
     /// Return address of the `go` statement; 0 when it could not be read.
     pub gopc: u64,
-    /// Entry of the function of its first goroutine.
+    /// Entry of the function that its goroutines run; 0 when it could not be read.
     pub start_pc: u64,
     pub first_seen_ns: u64,
     /// Births: traced, or found between two looks.
@@ -148,9 +152,9 @@ impl Sites {
         if let Some(&i) = self.by_key.get(&key) {
             return i;
         }
-        if matches!(key, SiteKey::Stack(_)) && self.stack_sites >= limits.stack_sites {
+        if matches!(key, SiteKey::Stack { .. }) && self.stack_sites >= limits.stack_sites {
             *limited = true;
-            key = SiteKey::GoStatement(gopc, NoStack::Limit);
+            key = SiteKey::GoStatement { gopc, start_pc, why: NoStack::Limit };
             if let Some(&i) = self.by_key.get(&key) {
                 return i;
             }
@@ -160,7 +164,7 @@ impl Sites {
             return NO_SITE;
         }
         let Ok(i) = u32::try_from(self.list.len()) else { return NO_SITE };
-        self.stack_sites += usize::from(matches!(key, SiteKey::Stack(_)));
+        self.stack_sites += usize::from(matches!(key, SiteKey::Stack { .. }));
         self.list.push(Site::new(key, gopc, start_pc, time_ns));
         self.by_key.insert(key, i);
         i

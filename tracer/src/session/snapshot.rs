@@ -114,10 +114,11 @@ pub struct Note {
     pub text: String,
 }
 
-/// A creation site: all goroutines with one creation stack (or one `go` statement, when no more is known).
+/// A creation site: all goroutines with one creation stack (or one `go` statement, when no more is known) that run one
+/// function.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Site {
-    /// Stable within a program: a hash of the creation stack's functions and lines.
+    /// Stable within a program: a hash of the creation stack's functions and lines, and of the start function.
     pub id: String,
     pub verdict: Verdict,
     /// One of the runtime's own goroutines (start function `runtime.*`, with the runtime's exceptions), or an extra M.

@@ -262,6 +262,7 @@ fn who_was_there_before_joins_the_one_stack_of_its_go_statement_only() {
     let second = Event::Birth(wire::Birth {
         h: at(kind::BIRTH, t(1.0), 6),
         gopc: gopc(1),
+        start_pc: start_pc(1),
         stack: 77,
         ..wire::Birth::default()
     });
@@ -300,6 +301,120 @@ fn births_without_a_stack_say_why() {
     assert!(flagged(birth_flag::UNMATCHED).contains("did not lead"));
     let s = after([Event::Birth(wire::Birth { h: at(kind::BIRTH, t(1.0), 0), ..wire::Birth::default() })]);
     assert_eq!((s.totals.born, s.totals.born_unidentified, s.sites.len()), (1, 1, 0));
+}
+
+fn patchy_end(s: f64, read: u64, unreadable: u64) -> Event {
+    let h = header(kind::LOOK_END, t(s));
+    Event::LookEnd(wire::LookEdge { h, read, unreadable, ..wire::LookEdge::default() })
+}
+
+const BEFORE_UNKNOWN: &str = "no look has told who was alive before";
+
+#[test]
+fn what_each_look_could_not_read_is_a_loss() {
+    let s = after([
+        birth(0.1, 5, 1),
+        begin(1.0),
+        patchy_end(1.5, 1000, 50),
+        begin(2.0),
+        patchy_end(2.5, 1000, 30),
+        begin(3.0),
+        patchy_end(3.5, 1000, 0),
+    ]);
+    let loss = s.losses.iter().find(|l| l.cause == "look-unreadable").expect("a loss");
+    assert_eq!((loss.count, loss.from_ns, loss.to_ns), (80, SECOND, 5 * SECOND / 2));
+    // A handful in motion is none; a look that read nothing is one.
+    let s = after([begin(1.0), patchy_end(1.5, 20, 10), begin(2.0), patchy_end(2.5, 100_000, 900)]);
+    assert!(s.losses.is_empty(), "{:?}", s.losses);
+    let s = after([begin(1.0), patchy_end(1.5, 0, 4)]);
+    assert_eq!(s.losses[0].count, 4);
+}
+
+#[test]
+fn only_a_look_that_read_something_tells_who_was_there_before() {
+    let missing = |events: Vec<Event>| {
+        let s = after([birth(0.1, 5, 1)].into_iter().chain(events));
+        only(&s).verdict.missing.iter().any(|m| m.contains(BEFORE_UNKNOWN))
+    };
+    assert!(missing(vec![]));
+    assert!(missing(vec![begin(1.0), patchy_end(1.5, 0, 64)]), "`allgs` moved while it was read");
+    assert!(missing(vec![begin(1.0), patchy_end(1.5, 64, 64)]), "every entry was unreadable");
+    assert!(missing(vec![begin(1.0), patchy_end(1.5, 0, 0)]), "nobody, in a program that runs");
+    assert!(!missing(vec![begin(1.0), patchy_end(1.5, 64, 3)]));
+    let held = TargetInfo { from_start: true, ..TargetInfo::default() };
+    let held = Event::Target(header(kind::TARGET, t(0.0)), Box::new(held));
+    assert!(!missing(vec![held, begin(1.0), patchy_end(1.5, 0, 0)]));
+}
+
+#[test]
+fn who_a_failed_first_look_missed_was_not_born_since() {
+    let s = after([
+        begin(0.5),
+        patchy_end(0.7, 0, 2),
+        begin(1.5),
+        seen(1.6, 5, (1, WAITING, "select")),
+        seen(1.6, 6, (1, WAITING, "select")),
+        end(1.7, 2),
+        begin(2.5),
+        seen(2.6, 7, (1, WAITING, "select")),
+        end(2.7, 3),
+    ]);
+    assert_eq!((only(&s).before, only(&s).born), (2, 1));
+    let missing = &only(&s).verdict.missing;
+    assert!(missing.iter().any(|m| m.contains("they look younger than they are")), "{missing:?}");
+}
+
+/// A callback of a timer: no creator, always the same `go` statement, here that of site 1.
+fn callback(s: f64, goid: u64, runs: u64) -> Event {
+    let mut h = at(kind::BIRTH, t(s), goid);
+    h.flags = birth_flag::NO_CREATOR;
+    Event::Birth(wire::Birth { h, gopc: gopc(1), start_pc: start_pc(runs), ..wire::Birth::default() })
+}
+
+#[test]
+fn callbacks_of_timers_do_not_answer_for_each_other() {
+    let of = |s: &Snapshot, name: &str| s.sites.iter().find(|s| s.start.function == name).cloned().unwrap();
+    let mut looked = look(kind::SEEN, 0.2, 3, (1, WAITING, "chan send"));
+    looked.start_pc = start_pc(2);
+    let s = after([
+        begin(0.1),
+        Event::Seen(looked),
+        end(0.3, 1),
+        callback(1.0, 5, 1),
+        death(1.1, 5),
+        callback(2.0, 6, 2),
+        callback(3.0, 7, 2),
+    ]);
+    assert_eq!(s.sites.len(), 2, "{:#?}", s.sites);
+    let (harmless, leaker) = (of(&s, "main.run1"), of(&s, "main.run2"));
+    assert_eq!((harmless.born, harmless.live, harmless.before), (1, 0, 0));
+    assert_eq!(
+        (leaker.born, leaker.live, leaker.before),
+        (2, 3, 1),
+        "who was there before joins its function"
+    );
+    assert_ne!(harmless.id, leaker.id);
+    let why = leaker.creation.incomplete_because.unwrap();
+    assert_eq!(why, "no goroutine created it: the runtime's start code, or a timer");
+    let s = after([symbol(start_pc(1), "runtime.main", true), callback(0.1, 1, 1)]);
+    assert!(
+        only(&s).creation.incomplete_because.as_deref().unwrap().starts_with("the runtime's start code made")
+    );
+}
+
+#[test]
+fn one_go_statement_that_starts_two_functions_is_two_sites() {
+    let other = |goid| {
+        let h = at(kind::BIRTH, t(1.0), goid);
+        let start_pc = start_pc(2);
+        Event::Birth(wire::Birth { h, parent_goid: 1, gopc: gopc(1), start_pc, stack: 1 })
+    };
+    let s = after([birth(1.0, 5, 1), other(6), other(7)]);
+    let mut sites: Vec<_> = s.sites.iter().map(|s| (s.start.function.as_str(), s.live)).collect();
+    sites.sort_unstable();
+    assert_eq!(sites, [("main.run1", 1), ("main.run2", 2)]);
+    assert_eq!(s.sites[0].creation, s.sites[1].creation);
+    assert_ne!(s.sites[0].id, s.sites[1].id);
 }
 
 #[test]
