@@ -75,7 +75,7 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
         doctor::text(&diagnosis, show.style_of_stdout())
     };
     print(Stream::Out, &text)?;
-    let code = if code == 0 && !diagnosis.is_taken() { Class::KernelRefused.code() } else { code };
+    let code = if code == 0 && !diagnosis.is_proven() { Class::KernelRefused.code() } else { code };
     let code = match &diagnosis.program {
         Some(p) if code == 0 && !p.traceable => Class::NoSafeSite.code(),
         _ => code,

@@ -47,10 +47,15 @@ pub struct KernelProgram {
 }
 
 impl Diagnosis {
-    /// The kernel takes every program, as far as it could be asked.
-    pub fn is_taken(&self) -> bool {
+    /// The kernel takes every program.
+    fn is_taken(&self) -> bool {
         self.kernel_programs_unknown_because.is_none()
             && self.kernel_programs.iter().all(|p| p.refused_because.is_none())
+    }
+
+    /// Nothing stands against tracing, and it was tried: programs were verified and a probe was placed.
+    pub fn is_proven(&self) -> bool {
+        self.blockers.is_empty() && self.is_taken() && self.trap.is_some()
     }
 }
 
@@ -136,10 +141,12 @@ pub fn text(d: &Diagnosis, style: Style) -> String {
         line("cannot trace", format!("{}\n               try: {}", b.what, b.try_this));
     }
     if d.blockers.is_empty() {
-        let verdict = if d.is_taken() {
+        let verdict = if d.is_proven() {
             "tracing works here"
+        } else if d.is_taken() {
+            "tracing does not work here: no probe can be placed, see above"
         } else {
-            "the kernel refuses what tracing needs, see above"
+            "tracing does not work here: the kernel refuses what it needs, see above"
         };
         line("verdict", verdict.to_owned());
     }
@@ -332,7 +339,7 @@ mod tests {
             blockers: Vec::new(),
             kernel_programs,
             kernel_programs_unknown_because: None,
-            trap: None,
+            trap: Some(TrapCost { emulated_ns: 900.0, stepped_ns: 9000.0 }),
             trap_unknown_because: None,
             program: None,
         }
@@ -364,5 +371,19 @@ mod tests {
         };
         let bad = text(&unknown, Style::PLAIN);
         assert!(bad.contains("refused: no memory") && !bad.contains("tracing works here"), "{bad}");
+    }
+
+    /// CAP_BPF and CAP_PERFMON pass for enough, but kernels with "perf: Revert to requiring CAP_SYS_ADMIN for uprobes"
+    /// (6.16, and in the long-term series since 2025; `kernel/events/core.c`, perf_uprobe_event_init) want more.
+    #[test]
+    fn where_no_probe_can_be_placed_tracing_does_not_work() {
+        let denied = Diagnosis {
+            trap: None,
+            trap_unknown_because: Some("permission denied".to_owned()),
+            ..diagnosis(vec![taken("create", None)])
+        };
+        let bad = text(&denied, Style::PLAIN);
+        assert!(bad.contains("not measured: permission denied"), "{bad}");
+        assert!(bad.contains("no probe can be placed") && !bad.contains("tracing works here"), "{bad}");
     }
 }
