@@ -380,7 +380,7 @@ mod tests {
         let denied = Diagnosis {
             trap: None,
             trap_unknown_because: Some("permission denied".to_owned()),
-            ..diagnosis(vec![taken("create", None)])
+            ..machine(vec![taken("create", None)])
         };
         let bad = text(&denied, Style::PLAIN);
         assert!(bad.contains("not measured: permission denied"), "{bad}");
