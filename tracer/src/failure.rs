@@ -75,7 +75,7 @@ classes! {
         "attach again";
 
     NotPermitted = 20, "not-permitted", "not root, or a capability is missing",
-        "use `sudo`, or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE";
+        "use `sudo`; without root it needs CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and CAP_SYS_RESOURCE before Linux 5.11";
     KernelTooOld = 21, "kernel-too-old", "the kernel is older than 5.10",
         "use a machine with Linux 5.10 or newer";
     KernelLacks = 22, "kernel-lacks", "the kernel was built without something that is needed",

@@ -355,3 +355,6 @@ fn stack_id(frames: &[u64], end: u8) -> u64 {
     }
     hash & !(1 << 63) | 1 << 62
 }
+
+#[cfg(test)]
+mod tests;

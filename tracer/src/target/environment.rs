@@ -97,7 +97,8 @@ pub struct Capabilities {
     pub perfmon: bool,
     /// Read the memory of other users' processes.
     pub sys_ptrace: bool,
-    /// Stands for the first two, as before kernel 5.8.
+    /// Stands for the first two, as before kernel 5.8. Since a change of 2025, which went into the long-term kernels too,
+    /// placing uprobes asks for it in any case (`kernel/events/core.c`, perf_uprobe_event_init); no version tells.
     pub sys_admin: bool,
     /// Raise the limit on locked memory, which maps need before kernel 5.11.
     pub sys_resource: bool,

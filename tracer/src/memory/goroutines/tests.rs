@@ -1,0 +1,185 @@
+//! Looks over a made-up process: what changes between two reads is played by the memory itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use super::*;
+
+const ALLGS: u64 = 0x5000;
+const ARRAY: u64 = 0x10_0000;
+const GS: u64 = 0x20_0000;
+const G_SIZE: u64 = 1024;
+
+fn layout() -> Layout {
+    crate::gobin::newest_layout().expect("the built-in table")
+}
+
+/// Words at addresses; everything else is not mapped. `on_read` may change them between two reads.
+struct Fake {
+    words: RefCell<BTreeMap<u64, u64>>,
+    reads: Cell<u32>,
+    on_read: Box<dyn Fn(u32, &mut BTreeMap<u64, u64>)>,
+}
+
+impl ReadMemory for Fake {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        (self.on_read)(self.reads.replace(self.reads.get() + 1), &mut self.words.borrow_mut());
+        let words = self.words.borrow();
+        let len = buf.len();
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let at = addr + i as u64;
+            let word = words.get(&(at & !7)).ok_or(MemoryError::Unmapped { addr, len })?;
+            *byte = word.to_le_bytes()[(at & 7) as usize];
+        }
+        Ok(())
+    }
+}
+
+fn put(words: &mut BTreeMap<u64, u64>, index: u64, goid: u64, status: u32, reason: u8) {
+    let l = layout();
+    let g = GS + index * G_SIZE;
+    for at in (0..G_SIZE).step_by(8) {
+        words.insert(g + at, 0);
+    }
+    let mut field = |offset: u32, value: u64, bytes: usize| {
+        let at = g + u64::from(offset);
+        let mut word = words[&(at & !7)].to_le_bytes();
+        let from = (at & 7) as usize;
+        word[from..from + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+        words.insert(at & !7, u64::from_le_bytes(word));
+    };
+    field(l.g_status, status.into(), 4);
+    field(l.kernel.g_goid, goid, 8);
+    field(l.kernel.g_gopc, 0x400_000 + goid, 8);
+    field(l.kernel.g_startpc, 0x500_000, 8);
+    field(l.kernel.g_waitreason, reason.into(), 1);
+}
+
+fn list(words: &mut BTreeMap<u64, u64>, array: u64, len: u64) {
+    words.insert(ALLGS, array);
+    words.insert(ALLGS + 8, len);
+    words.insert(ALLGS + 16, len.next_power_of_two());
+    for i in 0..len {
+        words.insert(array + i * 8, GS + i * G_SIZE);
+    }
+}
+
+fn fake(goids: &[u64], on_read: impl Fn(u32, &mut BTreeMap<u64, u64>) + 'static) -> Fake {
+    let mut words = BTreeMap::new();
+    list(&mut words, ARRAY, goids.len() as u64);
+    for (i, goid) in goids.iter().enumerate() {
+        put(&mut words, i as u64, *goid, status::WAITING, 7);
+    }
+    Fake { words: RefCell::new(words), reads: Cell::new(0), on_read: Box::new(on_read) }
+}
+
+/// What a look says: (word, goid), and its end's counts.
+fn look(looker: &mut Looker, memory: &Fake) -> (Vec<(&'static str, u64)>, u64, u64) {
+    let clock = Cell::new(100);
+    let now = || clock.replace(clock.get() + 1);
+    let mut said = Vec::new();
+    let mut end = (0, 0);
+    looker
+        .look(memory, &now, &mut |event| match event {
+            Event::Seen(e) => said.push(("seen", e.h.goid)),
+            Event::State(e) if e.status == status::DEAD => {
+                assert_eq!((e.gopc, e.start_pc, e.parent_goid), (0, 0, 0), "another goroutine's facts");
+                said.push(("gone", e.h.goid));
+            }
+            Event::State(e) => said.push(("state", e.h.goid)),
+            Event::LookEnd(e) => end = (e.read, e.unreadable),
+            _ => {}
+        })
+        .unwrap();
+    (said, end.0, end.1)
+}
+
+#[test]
+fn only_what_changed_is_told_again() {
+    let memory = fake(&[1, 17, 33], |_, _| {});
+    let mut looker = Looker::new(layout(), ALLGS);
+    assert_eq!(look(&mut looker, &memory), (vec![("seen", 1), ("seen", 17), ("seen", 33)], 3, 0));
+    assert_eq!(look(&mut looker, &memory).0, []);
+    put(&mut memory.words.borrow_mut(), 1, 17, 2, 7);
+    put(&mut memory.words.borrow_mut(), 2, 33, status::DEAD, 0);
+    assert_eq!(look(&mut looker, &memory).0, [("state", 17), ("gone", 33)]);
+    // The g is used again: another goroutine, not the old one come back.
+    put(&mut memory.words.borrow_mut(), 2, 50, status::WAITING, 7);
+    put(&mut memory.words.borrow_mut(), 0, 2, status::WAITING, 7);
+    assert_eq!(look(&mut looker, &memory).0, [("gone", 1), ("seen", 2), ("seen", 50)]);
+}
+
+#[test]
+fn the_scan_bit_is_no_change() {
+    let memory = fake(&[1], |_, _| {});
+    let mut looker = Looker::new(layout(), ALLGS);
+    look(&mut looker, &memory);
+    put(&mut memory.words.borrow_mut(), 0, 1, status::WAITING | status::SCAN_BIT, 7);
+    assert_eq!(look(&mut looker, &memory).0, []);
+}
+
+#[test]
+fn a_goid_that_changes_between_two_reads_is_not_believed() {
+    // Before Go 1.24 a new g is runnable before it has its goid: the first read sees the last owner's.
+    let last = Cell::new(0u32);
+    let memory = fake(&[1, 17], move |read, words| {
+        // 0..3 the header, 3 the pointers, 4 the header again, 5 and 6 the g's, then each unknown one again.
+        if read == 6 {
+            last.set(read);
+        } else if last.get() == 6 {
+            put(words, 1, 99, 1, 0);
+            last.set(0);
+        }
+    });
+    let mut looker = Looker::new(layout(), ALLGS);
+    let (said, read, unreadable) = look(&mut looker, &memory);
+    assert!(!said.contains(&("seen", 17)), "{said:?}");
+    assert_eq!((read, unreadable), (2, 1));
+    assert_eq!(look(&mut looker, &memory).0, [("seen", 99)]);
+}
+
+#[test]
+fn an_array_that_moves_while_it_is_read_is_left_to_the_next_look() {
+    let memory = fake(&[1, 17], |read, words| {
+        if read == 4 {
+            list(words, ARRAY + 0x1000, 2);
+        }
+    });
+    let mut looker = Looker::new(layout(), ALLGS);
+    assert_eq!(look(&mut looker, &memory), (vec![], 0, 2));
+    assert_eq!(look(&mut looker, &memory).0, [("seen", 1), ("seen", 17)]);
+}
+
+#[test]
+fn a_length_that_cannot_be_costs_no_memory_and_is_told() {
+    let memory = fake(&[1], |_, _| {});
+    for (len, cap) in [(90_000_000, 100_000_000), (2, 1), (u64::MAX, u64::MAX)] {
+        memory.words.borrow_mut().insert(ALLGS + 8, len);
+        memory.words.borrow_mut().insert(ALLGS + 16, cap);
+        let mut looker = Looker::new(layout(), ALLGS);
+        let (said, read, unreadable) = look(&mut looker, &memory);
+        assert_eq!((said.len(), read), (0, 0));
+        assert!(unreadable > 0);
+        assert!(looker.slots.capacity() < 1000 && looker.pointers.capacity() <= CHUNK as usize * 8);
+    }
+}
+
+#[test]
+fn an_unreadable_g_does_not_keep_the_others_from_being_seen() {
+    let memory = fake(&[1, 17, 33], |_, _| {});
+    memory.words.borrow_mut().insert(ARRAY + 8, 0xdead_0000);
+    let mut looker = Looker::new(layout(), ALLGS);
+    assert_eq!(look(&mut looker, &memory), (vec![("seen", 1), ("seen", 33)], 3, 1));
+}
+
+#[test]
+fn a_process_that_is_gone_ends_the_look() {
+    struct Gone;
+    impl ReadMemory for Gone {
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<(), MemoryError> {
+            Err(MemoryError::Gone)
+        }
+    }
+    let mut looker = Looker::new(layout(), ALLGS);
+    assert!(matches!(looker.look(&Gone, &|| 0, &mut |_| ()), Err(MemoryError::Gone)));
+}
