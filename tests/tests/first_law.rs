@@ -51,7 +51,7 @@ impl Case {
             limits: Default::default(),
         };
         let prepared = prepare(about, &binary).expect("a known layout");
-        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+        let exe = std::fs::File::open(format!("/proc/{pid}/exe")).expect("the target runs");
         let choice = Choice { ring_bytes: 1 << 20, stacks: 1024, diagnostics: false };
         Live::start(prepared, &exe, &choice, &mut |_| ()).map(|_| ())
     }

@@ -60,8 +60,8 @@ fn signals_are_passed_on() {
     tests::root_only().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let program = exiter(dir.path());
-    let running = Background::start(&["run", "--", &program, "wait"]);
-    std::thread::sleep(Duration::from_millis(2_500));
+    let mut running = Background::start(&["run", "--", &program, "wait"]);
+    running.until_printed("ready", |line| line == "ready");
     for signal in [libc::SIGUSR1, libc::SIGHUP, libc::SIGTERM, libc::SIGINT] {
         running.signal(signal);
         std::thread::sleep(Duration::from_millis(200));
@@ -78,8 +78,8 @@ fn a_killed_program_gives_the_shells_code() {
     tests::root_only().unwrap();
     let program = build("demo", xtask::golang::DEFAULT).unwrap();
     let program = program.to_str().unwrap();
-    let running = Background::start(&["run", "--json", "--", program]);
-    std::thread::sleep(Duration::from_millis(2_500));
+    let mut running = Background::start(&["run", "--json", "--", program]);
+    running.watching();
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
     let child: i32 = children.trim().parse().expect("one child");
     // SAFETY: a plain system call on our grandchild.
@@ -94,8 +94,8 @@ fn the_program_outlives_the_watch() {
     tests::root_only().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let program = exiter(dir.path());
-    let running = Background::start(&["run", "--duration", "1s", "--", &program, "wait"]);
-    std::thread::sleep(Duration::from_secs(4));
+    let mut running = Background::start(&["run", "--duration", "1s", "--", &program, "wait"]);
+    running.until_printed("end of the watch", |line| line.contains("the program goes on"));
     running.signal(libc::SIGINT);
     let output = running.finish();
     assert_eq!(output.status.code(), Some(42), "{}", String::from_utf8_lossy(&output.stdout));
@@ -109,11 +109,9 @@ fn the_first_goroutine_is_seen_born() {
     tests::root_only().unwrap();
     for fixture in [Fixture::new("zoo"), Fixture::new("zoo").pie(), Fixture::new("zoo").stripped()] {
         let program = fixture.build().unwrap();
-        let output = gostray(&["run", "--json", "--duration", "3s", "--", "timeout-is-not-go"]);
-        assert_eq!(output.status.code(), Some(127));
-        let running =
+        let mut running =
             Background::start(&["run", "--json", "--", program.to_str().unwrap(), "-scenario", "pool"]);
-        std::thread::sleep(Duration::from_secs(4));
+        running.watching();
         running.signal(libc::SIGTERM);
         let output = running.finish();
         let lines = String::from_utf8_lossy(&output.stderr).into_owned();

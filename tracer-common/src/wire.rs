@@ -75,7 +75,8 @@ pub mod birth_flag {
     /// No frame of the creator's stack equalled `gopc`: `stack` is 0, only `gopc` is known.
     pub const UNMATCHED: u8 = 2;
     /// The stack's definition could not be delivered; a loss of cause [`super::loss::STACK_RING_FULL`] or
-    /// [`super::loss::STACK_MAP_FULL`] counts it. `stack` may never be defined.
+    /// [`super::loss::STACK_MAP_FULL`] counts it. `stack` may never be defined. Without this flag, too, when another birth
+    /// with the same stack had promised the definition at that moment and could not deliver it.
     pub const STACK_LOST: u8 = 4;
     /// The runtime has no `g.parentGoid` (Go 1.19): `parent_goid` is the creator's goid, read from `m.curg`.
     pub const PARENT_FROM_CURG: u8 = 8;

@@ -48,7 +48,7 @@ pub fn run(gostray: Option<PathBuf>) -> Result<()> {
 }
 
 /// The leak's file and line, the file from the repository's root on.
-fn leak() -> Result<String> {
+pub fn leak() -> Result<String> {
     let file = "tests/go/demo/main.go";
     let source =
         fs::read_to_string(workspace::root().join(file)).with_context(|| format!("cannot read `{file}`"))?;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::ebpf::Choice;
+use xtask::kernel::Kernel;
 use xtask::setup::{self, Scope};
-use xtask::{demo, progress, test, workspace};
+use xtask::{demo, progress, test, vm, workspace};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Sets up, builds, tests and shows gostray", bin_name = "cargo xtask")]
@@ -45,6 +46,15 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         gostray: Option<std::path::PathBuf>,
     },
+    /// Try gostray on other kernels, each in an emulated machine (sets up first)
+    Vm {
+        /// Which: 5.10, 6.1, 6.12
+        #[arg(value_name = "KERNEL", default_value = "5.10")]
+        kernels: Vec<Kernel>,
+        /// Try this gostray instead of a fresh release build
+        #[arg(long, value_name = "PATH")]
+        gostray: Option<std::path::PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,5 +80,6 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Test { pure_only, filter } => test::run(&test::Options { pure_only, filter }),
         Task::Demo { gostray } => demo::run(gostray),
+        Task::Vm { kernels, gostray } => vm::run(&kernels, gostray),
     }
 }

@@ -102,8 +102,9 @@ pub fn intern(curg: u64, gopc: u64, goid: u64) -> Walk {
         }
     };
     let h = header(kind::STACK_DEF, end, goid, 0);
-    let sent = send_stack(|def| define(def, &h, stack, n, first));
-    if !sent && known {
+    let mut whole = true;
+    let sent = send_stack(|def| whole = define(def, &h, stack, n, first));
+    if known && !(sent && whole) {
         // So that the next birth with this stack tries again.
         let _ = STACKS.remove(&stack);
     }
@@ -118,15 +119,14 @@ fn mix(hash: u64, word: u64) -> u64 {
     x ^ (x >> 29)
 }
 
-/// The second walk: the same frames, into the ring buffer.
+/// The second walk: the same frames, into the ring buffer. False when a page went away since the first one: then
+/// fewer frames are named, and the definition says why.
 #[inline(always)]
-fn define(def: *mut StackDef, h: &tracer_common::wire::Header, stack: u64, n: u64, first: u64) {
+fn define(def: *mut StackDef, h: &tracer_common::wire::Header, stack: u64, n: u64, first: u64) -> bool {
     let mut fp = first;
+    let mut written = 0u64;
     // SAFETY: `def` is room for a whole `StackDef` in the ring buffer; `i` stays below MAX_FRAMES.
     unsafe {
-        (&raw mut (*def).h).write(*h);
-        (&raw mut (*def).stack).write(stack);
-        (&raw mut (*def).nframes).write(n);
         for i in 0..MAX_FRAMES {
             if i as u64 >= n {
                 break;
@@ -135,7 +135,16 @@ fn define(def: *mut StackDef, h: &tracer_common::wire::Header, stack: u64, n: u6
                 break;
             };
             (&raw mut (*def).frames).cast::<u64>().add(i).write(ra);
+            written += 1;
             fp = next;
         }
+        let mut h = *h;
+        if written < n {
+            h.flags = stack_end::FAULT;
+        }
+        (&raw mut (*def).h).write(h);
+        (&raw mut (*def).stack).write(stack);
+        (&raw mut (*def).nframes).write(written);
     }
+    written == n
 }

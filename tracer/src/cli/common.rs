@@ -33,7 +33,7 @@ pub struct WatchArgs {
     pub look_every: Duration,
 
     /// Size of the buffer between kernel and gostray, a power of two from 64K to 1G
-    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring_size)]
+    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = ring_size)]
     pub ring_size: u32,
 }
 

@@ -8,9 +8,9 @@ use super::print::{Stream, print};
 use crate::failure::{Class, Fail as _, Failure};
 use crate::gobin::GoBinary;
 use crate::memory::ProcessMemory;
-use crate::output::doctor::{self, Blocker, Diagnosis, Program, SCHEMA, Site};
+use crate::output::doctor::{self, Blocker, Diagnosis, KernelProgram, Program, SCHEMA, Site};
 use crate::probe::calibrate::{self, TrapCost};
-use crate::probe::load::{Loaded, Options};
+use crate::probe::load::{Loaded, Options, Verified};
 use crate::probe::{plan, verify};
 use crate::source::live::prepare::read_wait_reasons;
 use crate::target::Environment;
@@ -56,19 +56,16 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
     let environment = Environment::probe();
     let blockers = environment.blockers();
     let code = blockers.first().map_or(0, |b| b.class().code());
-    let trap = if blockers.is_empty() { Some(trap_cost()) } else { None };
-    let (trap, trap_unknown_because) = match trap {
-        Some(Ok(cost)) => (Some(cost), None),
-        Some(Err(e)) => (None, Some(e)),
-        None => (None, Some("tracing is not possible here, see above".to_owned())),
-    };
+    let kernel = if blockers.is_empty() { ask_kernel() } else { Answers::nothing_asked() };
     let diagnosis = Diagnosis {
         schema: SCHEMA,
         gostray_version: env!("CARGO_PKG_VERSION"),
         blockers: blockers.iter().map(|b| Blocker { what: b.to_string(), try_this: b.hint() }).collect(),
         environment,
-        trap,
-        trap_unknown_because,
+        kernel_programs: kernel.programs,
+        kernel_programs_unknown_because: kernel.programs_unknown_because,
+        trap: kernel.trap,
+        trap_unknown_because: kernel.trap_unknown_because,
         program: request.pid.map(program).transpose()?,
     };
     let text = if request.json {
@@ -78,6 +75,7 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
         doctor::text(&diagnosis, show.style_of_stdout())
     };
     print(Stream::Out, &text)?;
+    let code = if code == 0 && !diagnosis.is_proven() { Class::KernelRefused.code() } else { code };
     let code = match &diagnosis.program {
         Some(p) if code == 0 && !p.traceable => Class::NoSafeSite.code(),
         _ => code,
@@ -85,16 +83,54 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
     Ok(code.into())
 }
 
-/// Two kinds of trap on our own body.
-fn trap_cost() -> Result<TrapCost, String> {
-    let options = Options {
-        ring_bytes: 1 << 16,
-        stacks: 16,
-        layout: tracer_common::config::GoLayout::UNKNOWN,
-        diagnostics: false,
+/// What the kernel says to our programs, and what a trap costs.
+#[derive(Default)]
+struct Answers {
+    programs: Vec<KernelProgram>,
+    programs_unknown_because: Option<String>,
+    trap: Option<TrapCost>,
+    trap_unknown_because: Option<String>,
+}
+
+impl Answers {
+    fn nothing_asked() -> Self {
+        let why = "tracing is not possible here, see above".to_owned();
+        Self { trap_unknown_because: Some(why), ..Self::default() }
+    }
+}
+
+/// Verifies all programs, then measures two kinds of trap on our own body.
+fn ask_kernel() -> Answers {
+    let mut loaded = match load() {
+        Ok(loaded) => loaded,
+        Err(why) => {
+            return Answers {
+                programs_unknown_because: Some(why.clone()),
+                trap_unknown_because: Some(why),
+                ..Answers::default()
+            };
+        }
     };
-    let mut loaded = Loaded::load(&options).map_err(chain)?;
-    calibrate::measure(&mut loaded).map_err(chain)
+    let programs = loaded
+        .verify_all()
+        .into_iter()
+        .map(|Verified { name, instructions }| match instructions {
+            Ok(verified_instructions) => KernelProgram { name, verified_instructions, refused_because: None },
+            Err(e) => KernelProgram { name, verified_instructions: None, refused_because: Some(chain(e)) },
+        })
+        .collect();
+    let (trap, trap_unknown_because) = match calibrate::measure(&mut loaded).map_err(chain) {
+        Ok(cost) => (Some(cost), None),
+        Err(why) => (None, Some(why)),
+    };
+    Answers { programs, programs_unknown_because: None, trap, trap_unknown_because }
+}
+
+/// With a real layout: with none the verifier would skip most of each program.
+fn load() -> Result<Loaded, String> {
+    let layout = crate::gobin::newest_layout().map_err(chain)?.kernel;
+    let options = Options { ring_bytes: 1 << 16, stacks: 16, layout, diagnostics: false };
+    Loaded::load(&options).map_err(chain)
 }
 
 /// What is recognised in a program, and where each probe would go. Reads only.

@@ -19,12 +19,13 @@ use crate::event::message::Limits;
 use crate::failure::{Class, Failure};
 use crate::gobin::GoBinary;
 use crate::pipeline::Pipeline;
+use crate::probe::Plan;
 use crate::probe::load::Options;
 use crate::record::{WriteError, Writer};
 use crate::source::live::prepare::{About, prepare};
 use crate::source::live::spawn::{Running, Stopped, shell_code};
 use crate::source::live::{Choice, Live};
-use crate::target::{Environment, Incarnation, Target, TargetError};
+use crate::target::{Environment, Incarnation, Mapping, Target, TargetError};
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub fn watch(
             let (program, args) = command.split_first().ok_or_else(|| {
                 Failure::new(Class::Usage, "there is no command to run").with_hint("gostray run -- CMD ARGS")
             })?;
+            // From here on a signal is for the child too; the child itself starts with none blocked.
+            drive::hold_signals().map_err(|e| Failure::because(Class::Internal, e))?;
             let held = Stopped::start(program, args)?;
             let target = Target::open(held.pid() as i32)?;
             (target, Some(held))
@@ -95,6 +98,7 @@ pub fn watch(
         },
     };
     let prepared = prepare(about, &binary)?;
+    no_code_as_data(&target, &maps, &prepared.plan)?;
 
     let writer = match &recording {
         Some(r) => Some(Writer::create(&r.path, r.force)?),
@@ -103,8 +107,13 @@ pub fn watch(
     let core = RefCell::new(Core { pipeline: Pipeline::new(), writer, failed: None });
     let mut sink = |record: &[u8]| core.borrow_mut().take(record);
 
-    let mut live = Live::start(prepared, &target.exe_proc_path(), &choice, &mut sink)
+    let mut live = Live::start(prepared, target.exe(), &choice, &mut sink)
         .map_err(|e| gone_instead(&target).unwrap_or_else(|| e.into()))?;
+    if !matches!(target.incarnation(), Ok(Incarnation::Same))
+        && let Some(failure) = gone_instead(&target)
+    {
+        return Err(failure);
+    }
     let mut exit = match held {
         Some(held) => Watched::Child(held.release()?),
         None => Watched::Other,
@@ -133,22 +142,22 @@ pub fn watch(
     // Whatever happened, the probes go first.
     drop(live);
     let Shown { screen, failed, .. } = view;
-    let ending = ending?;
-
     let mut core = core.into_inner();
     core.pipeline.finish();
-    let code = screen.finish(&core.pipeline.snapshot())?;
-    core.close()?;
+    let shown = screen.finish(&core.pipeline.snapshot());
+    let closed = core.close();
+    // A started program is seen to its end whatever has become of the watch: its signals and its exit are ours to pass on.
+    let own = match exit {
+        Watched::Other => 0,
+        Watched::Child(child) => outlive(child, ending.as_ref().ok(), &runtime)?,
+    };
+    ending?;
+    closed?;
     if let Some(failure) = failed {
         return Err(failure);
     }
-    match exit {
-        Watched::Other => Ok(code),
-        Watched::Child(child) => {
-            let own = outlive(child, &ending, &runtime)?;
-            Ok(if code == ExitCode::SUCCESS { own.into() } else { code })
-        }
-    }
+    let code = shown?;
+    Ok(if code == ExitCode::SUCCESS { own.into() } else { code })
 }
 
 /// Opens a process to watch. What is wrong with the process is said before what is wrong with our permissions, except
@@ -193,6 +202,24 @@ pub(super) fn segments(binary: &GoBinary<'_>) -> Vec<crate::target::Segment> {
             executable: s.is_executable(),
         })
         .collect()
+}
+
+/// A program that maps its own file as data would read our breakpoints there: the kernel puts them into every private
+/// mapping of the file that could be made executable (`kernel/events/uprobes.c`, valid_vma). One that checks its own
+/// code would then find it altered.
+fn no_code_as_data(target: &Target, maps: &[Mapping], plan: &Plan) -> Result<(), Failure> {
+    let inode = target.exe_file().inode;
+    let data = maps.iter().filter(|m| m.file.inode == inode && !m.executable && !m.writable);
+    let mut probed = data.filter(|m| {
+        let offsets = m.offset..m.offset + (m.end - m.start);
+        plan.sites.iter().any(|site| offsets.contains(&site.file_offset))
+    });
+    probed.next().map_or(Ok(()), |m| {
+        let text =
+            format!("process `{}` has its own code mapped as data too, at {:#x}", target.pid(), m.start);
+        Err(Failure::new(Class::NoSafeSite, text)
+            .with_hint("nothing safe: the program may check its own code, which a probe would alter for it"))
+    })
 }
 
 /// What looks like a failure of ours may be the target's end. A process that is on its way out is refused by the
@@ -309,12 +336,16 @@ fn pass_on(child: &Running, caught: Caught) {
 }
 
 /// The watch is over, the child may not be: it goes on to its own end, and its exit code is ours.
-fn outlive(mut child: Running, ending: &Ending, runtime: &tokio::runtime::Runtime) -> Result<u8, Failure> {
+fn outlive(
+    mut child: Running,
+    ending: Option<&Ending>,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<u8, Failure> {
     let wait = |e| Failure::because(Class::Internal, e);
     if let Some(status) = child.try_wait().map_err(wait)? {
         return Ok(shell_code(status));
     }
-    if ending.reason == end::DURATION {
+    if ending.is_none_or(|e| e.reason != end::TARGET_EXITED) {
         eprintln!("gostray: the watch is over; the program goes on");
     }
     runtime.block_on(drive::until_exit(child.pid(), &mut |caught| pass_on(&child, caught))).map_err(wait)?;

@@ -10,7 +10,7 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 }
 
 const WATCH: Watch =
-    Watch { duration: None, park: false, look_every: Duration::from_secs(1), ring_bytes: 8 << 20 };
+    Watch { duration: None, park: false, look_every: Duration::from_secs(1), ring_bytes: 16 << 20 };
 const SHOW: Show = Show { json: false, all: false, color: ColorChoice::Auto, fail_on: None };
 
 #[test]

@@ -12,10 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracer_common::wire::end;
 
 use crate::memory::MemoryError;
-use crate::source::live::{Live, LiveError, Sink};
+use crate::source::live::{Live, LiveError, Sink, boot_ns};
 use crate::target::{Incarnation, Target};
 
-pub use signals::{Caught, Signals};
+pub use signals::{Caught, Signals, hold_signals};
 
 /// How long the ring buffer is left alone while little happens, and while much happens.
 const DRAIN_IDLE: Duration = Duration::from_millis(10);
@@ -70,7 +70,8 @@ pub trait Exit {
     fn on_signal(&mut self, caught: Caught) -> bool;
 }
 
-/// Runs until something ends it; the session's last records are written before it returns.
+/// Runs until something ends it; the session's last records are written before it returns. Where the watch itself
+/// fails the session still gets its last records, but no end.
 pub async fn run(
     live: &mut Live<'_>,
     target: &Target,
@@ -78,6 +79,31 @@ pub async fn run(
     exit: &mut dyn Exit,
     view: &mut dyn View,
     sink: &mut Sink<'_>,
+) -> Result<Ending, DriveError> {
+    // Until then the target was certainly the program that was prepared.
+    let mut same_ns = boot_ns();
+    let watched = watch_on(live, target, pace, exit, view, sink, &mut same_ns).await;
+    match &watched {
+        Ok(ending) => {
+            let over = if ending.reason == end::TARGET_EXECED { same_ns } else { boot_ns() };
+            live.finish(over, Some((ending.reason, ending.code)), sink)?;
+        }
+        Err(e) => {
+            live.note("watch-failed", format!("the watch broke off: {e}"));
+            live.finish(boot_ns(), None, sink)?;
+        }
+    }
+    watched
+}
+
+async fn watch_on(
+    live: &mut Live<'_>,
+    target: &Target,
+    pace: Pace,
+    exit: &mut dyn Exit,
+    view: &mut dyn View,
+    sink: &mut Sink<'_>,
+    same_ns: &mut u64,
 ) -> Result<Ending, DriveError> {
     let gone = watch(target.pidfd().try_clone_to_owned()?)?;
     let mut signals = Signals::new()?;
@@ -89,14 +115,15 @@ pub async fn run(
     let mut next_look = Instant::now();
     let end_at = |reason, code| Ending { reason, code };
     // Who lives now is known from now on; until the first tick many would have ended, and nobody would know which.
-    look(live, sink)?;
+    look(live)?;
 
     let ending = loop {
         tokio::select! {
             biased;
             readable = gone.readable() => {
                 drop(readable?);
-                live.drain(usize::MAX, sink);
+                live.drain(usize::MAX);
+                live.release(sink);
                 break end_at(end::TARGET_EXITED, exit.wait_status().map_or(u64::MAX, u64::from));
             }
             caught = signals.next() => {
@@ -108,25 +135,25 @@ pub async fn run(
                 break end_at(end::DURATION, 0);
             }
             _ = tick.tick() => {
-                live.drain(DRAIN_LIMIT, sink);
+                live.drain(DRAIN_LIMIT);
                 if Instant::now() >= next_look {
                     next_look = Instant::now() + pace.look_every;
-                    if let Some(ending) = look(live, sink)? {
-                        break ending;
-                    }
+                    look(live)?;
                 }
-                live.tick(sink)?;
+                live.tick()?;
                 // What is shown next is to know of this tick, unless the reader is far behind.
-                live.drain(DRAIN_LIMIT, sink);
-                // An exec leaves pid and threads but nothing that we knew.
-                if matches!(target.incarnation(), Ok(Incarnation::Execed)) {
+                live.drain(DRAIN_LIMIT);
+                if !still_the_same(live, target, sink, same_ns) {
                     break end_at(end::TARGET_EXECED, 0);
                 }
                 view.refresh();
             }
             () = sleep_until(next_drain) => {
-                let taken = live.drain(DRAIN_LIMIT, sink);
+                let taken = live.drain(DRAIN_LIMIT);
                 next_drain = Instant::now() + if taken > BUSY { DRAIN_BUSY } else { DRAIN_IDLE };
+                if !still_the_same(live, target, sink, same_ns) {
+                    break end_at(end::TARGET_EXECED, 0);
+                }
                 if view.wants_end() {
                     break end_at(end::ASKED, 0);
                 }
@@ -138,17 +165,32 @@ pub async fn run(
     };
     if matches!(ending.reason, end::ASKED | end::DURATION) {
         // The report shows what they wait for at its end, not up to a second before.
-        look(live, sink)?;
+        look(live)?;
+        live.drain(usize::MAX);
+        if !still_the_same(live, target, sink, same_ns) {
+            return Ok(end_at(end::TARGET_EXECED, 0));
+        }
     }
-    live.finish(ending.reason, ending.code, sink)?;
     Ok(ending)
 }
 
+/// An exec leaves pid and probes of the same file, but nothing else that we knew: the goroutines are another program's,
+/// read at addresses that may mean something else. So what was taken is passed on only once it is known that
+/// the program had not changed afterwards. False: it has, and what is staged is not for this session.
+fn still_the_same(live: &mut Live<'_>, target: &Target, sink: &mut Sink<'_>, same_ns: &mut u64) -> bool {
+    let now = boot_ns();
+    if matches!(target.incarnation(), Ok(Incarnation::Execed)) {
+        return false;
+    }
+    *same_ns = now;
+    live.release(sink);
+    true
+}
+
 /// A look. A process that is gone meanwhile is no error: the pidfd tells it next.
-fn look(live: &mut Live<'_>, sink: &mut Sink<'_>) -> Result<Option<Ending>, DriveError> {
-    match live.look(sink) {
-        // After an exec the old addresses lead nowhere; the incarnation tells it after this.
-        Ok(()) | Err(LiveError::Look(MemoryError::Gone | MemoryError::Unmapped { .. })) => Ok(None),
+fn look(live: &mut Live<'_>) -> Result<(), DriveError> {
+    match live.look() {
+        Ok(()) | Err(LiveError::Look(MemoryError::Gone)) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

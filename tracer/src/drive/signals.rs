@@ -25,6 +25,12 @@ const WATCHED: [Signal; 7] = [
     Signal::SIGCONT,
 ];
 
+/// Keeps the watched signals back until there is a [`Signals`] to read them: one that comes while a child is being
+/// started must reach it, not end us between the two.
+pub fn hold_signals() -> io::Result<()> {
+    Ok(WATCHED.into_iter().collect::<SigSet>().thread_block()?)
+}
+
 /// The watched signals, blocked for this thread and read from a descriptor.
 pub struct Signals {
     fd: AsyncFd<SignalFd>,

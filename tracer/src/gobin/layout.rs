@@ -237,6 +237,12 @@ pub fn layout(version: &GoVersion) -> Result<Layout, LayoutError> {
     Ok(row.layout(m, version, provenance))
 }
 
+/// The layout of the newest Go that was measured.
+pub fn newest() -> Result<Layout, LayoutError> {
+    let newest = rows()?.into_iter().map(|(v, _)| v).max_by_key(|v| (v.major, v.minor, v.patch));
+    layout(&newest.ok_or(LayoutError::Table)?)
+}
+
 impl Row {
     /// `m`: the fields that move between patch releases, when they are known.
     fn layout(&self, m: Option<M>, version: &GoVersion, provenance: String) -> Layout {

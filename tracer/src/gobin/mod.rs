@@ -27,7 +27,7 @@ mod version;
 pub use elf::Segment;
 pub use error::{GoBinError, Reason};
 pub use globals::{Globals, WaitReasonTable};
-pub use layout::{HchanLayout, Layout, LayoutError, SudogLayout};
+pub use layout::{HchanLayout, Layout, LayoutError, SudogLayout, newest as newest_layout};
 pub use pclntab::{Func, FuncTable};
 pub use system::is_system_start;
 pub use version::GoVersion;

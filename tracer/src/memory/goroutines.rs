@@ -30,6 +30,8 @@ pub mod status {
 
 /// More goroutines than that are not walked: a hostile length must not cost memory. 100 million need 27 GB in Go.
 const MAX_GOROUTINES: u64 = 100_000_000;
+/// Pointers of `allgs` read by one system call.
+const CHUNK: u64 = 64 << 10;
 /// g structs read by one system call.
 const BATCH: usize = 1024;
 /// Blocked stacks read for one `go` statement and wait reason.
@@ -63,7 +65,7 @@ pub struct Looker {
 }
 
 /// The fields of a g that a look uses.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct G {
     goid: u64,
     parent: u64,
@@ -107,45 +109,65 @@ impl Looker {
         out: &mut dyn FnMut(Event),
     ) -> Result<(), MemoryError> {
         self.seq += 1;
+        let seq = self.seq;
         let edge = |kind, time_ns, read, unreadable| LookEdge {
             h: Header { time_ns, kind, ..Header::default() },
-            seq: self.seq,
+            seq,
             read,
             unreadable,
         };
         out(Event::LookBegin(edge(kind::LOOK_BEGIN, now(), 0, 0)));
 
-        let len = memory.read_u64(self.allgs + 8)?.min(MAX_GOROUTINES) as usize;
-        let array = memory.read_u64(self.allgs)?;
-        let mut pointers = std::mem::take(&mut self.pointers);
-        pointers.resize(len * 8, 0);
-        memory.read(array, &mut pointers)?;
-        let moved = memory.read_u64(self.allgs)? != array;
-        let addrs: Vec<u64> = pointers.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
-        self.pointers = pointers;
-        self.slots.resize(self.slots.len().max(len), Slot::default());
+        let (read, unreadable) = match self.walk(memory, now, out) {
+            Ok(counts) => counts,
+            Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => return Err(e),
+            // Told as a look that saw nothing of those it knew of: the next one may.
+            Err(MemoryError::Unmapped { .. } | MemoryError::Other { .. }) => {
+                (0, self.slots.len().max(1) as u64)
+            }
+        };
+        out(Event::LookEnd(edge(kind::LOOK_END, now(), read, unreadable)));
+        Ok(())
+    }
 
+    /// Entries of `allgs` that were read, and that were not.
+    fn walk(
+        &mut self,
+        memory: &dyn ReadMemory,
+        now: &dyn Fn() -> u64,
+        out: &mut dyn FnMut(Event),
+    ) -> Result<(u64, u64), MemoryError> {
+        let len = memory.read_u64(self.allgs + 8)?;
+        let array = memory.read_u64(self.allgs)?;
+        let cap = memory.read_u64(self.allgs + 16)?;
+        // Read in this order the capacity is that of this array or of a larger one.
+        if len > cap || len > MAX_GOROUTINES {
+            return Err(MemoryError::Unmapped { addr: self.allgs, len: 24 });
+        }
+        let mut addrs: Vec<u64> = Vec::new();
+        let mut chunk = std::mem::take(&mut self.pointers);
+        // Memory is taken as it is confirmed, not for what a length says.
+        while (addrs.len() as u64) < len {
+            let some = (len - addrs.len() as u64).min(CHUNK) as usize;
+            chunk.resize(some * 8, 0);
+            memory.read(array.wrapping_add(addrs.len() as u64 * 8), &mut chunk)?;
+            addrs.extend(chunk.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)));
+        }
+        self.pointers = chunk;
+        if memory.read_u64(self.allgs)? != array {
+            // The old array may have been used again while it was read. The next look sees the new one.
+            return Ok((0, len));
+        }
+        self.slots.resize(self.slots.len().max(addrs.len()), Slot::default());
         let mut unreadable = 0;
         let mut wants_stack = Vec::new();
-        if moved {
-            // The old array may have been used again while it was read. The next look sees the new one.
-            unreadable = len as u64;
-        } else {
-            for (batch, addrs) in addrs.chunks(BATCH).enumerate() {
-                unreadable += self.batch(memory, now, batch * BATCH, addrs, &mut wants_stack, out)?;
-            }
+        for (batch, addrs) in addrs.chunks(BATCH).enumerate() {
+            unreadable += self.batch(memory, now, batch * BATCH, addrs, &mut wants_stack, out)?;
         }
         for (addr, g) in wants_stack {
             self.example(memory, now, addr, &g, out);
         }
-        let edge = LookEdge {
-            h: Header { time_ns: now(), kind: kind::LOOK_END, ..Header::default() },
-            seq: self.seq,
-            read: if moved { 0 } else { len as u64 },
-            unreadable,
-        };
-        out(Event::LookEnd(edge));
-        Ok(())
+        Ok((len, unreadable))
     }
 
     fn batch(
@@ -175,7 +197,8 @@ impl Looker {
             let slot = self.slots[first + i];
             let alive = g.alive() && g.goid != 0;
             if slot.goid != 0 && (!alive || g.goid != slot.goid) {
-                let gone = G { goid: slot.goid, status: status::DEAD, reason: 0, ..g };
+                // What stands in the g now is, if anybody's, its next owner's.
+                let gone = G { goid: slot.goid, status: status::DEAD, ..G::default() };
                 out(Event::State(seen(kind::STATE, after, *addr, &gone)));
                 self.slots[first + i] = Slot::default();
             }

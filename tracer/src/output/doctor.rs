@@ -20,6 +20,10 @@ pub struct Diagnosis {
     pub environment: Environment,
     /// Why nothing can be traced here; empty when nothing stands against it.
     pub blockers: Vec<Blocker>,
+    /// gostray's programs, each shown to the kernel's verifier; none where nothing can be traced anyway.
+    pub kernel_programs: Vec<KernelProgram>,
+    /// Why the kernel could not be asked about them.
+    pub kernel_programs_unknown_because: Option<String>,
     /// What one hit costs on this machine, with an empty program on our own body.
     pub trap: Option<TrapCost>,
     pub trap_unknown_because: Option<String>,
@@ -31,6 +35,28 @@ pub struct Blocker {
     pub what: String,
     #[serde(rename = "try")]
     pub try_this: String,
+}
+
+/// One of our programs and what the kernel's verifier made of it.
+#[derive(Debug, Serialize)]
+pub struct KernelProgram {
+    pub name: String,
+    /// Instructions that the verifier went through; null before Linux 5.16, which does not tell, and when refused.
+    pub verified_instructions: Option<u32>,
+    pub refused_because: Option<String>,
+}
+
+impl Diagnosis {
+    /// The kernel takes every program.
+    fn is_taken(&self) -> bool {
+        self.kernel_programs_unknown_because.is_none()
+            && self.kernel_programs.iter().all(|p| p.refused_because.is_none())
+    }
+
+    /// Nothing stands against tracing, and it was tried: programs were verified and a probe was placed.
+    pub fn is_proven(&self) -> bool {
+        self.blockers.is_empty() && self.is_taken() && self.trap.is_some()
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +123,9 @@ pub fn text(d: &Diagnosis, style: Style) -> String {
     line("uprobes", if e.uprobe_pmu.is_some() { "yes" } else { "no" }.to_owned());
     line("BTF", if e.btf { "yes" } else { "no (not needed)" }.to_owned());
     line("PID namespace", format!("the machine's own: {}", yes(e.initial_pid_namespace)));
+    for (name, value) in kernel_programs(d) {
+        line(name, value);
+    }
     match (&d.trap, &d.trap_unknown_because) {
         (Some(t), _) => line(
             "one trap costs",
@@ -112,12 +141,43 @@ pub fn text(d: &Diagnosis, style: Style) -> String {
         line("cannot trace", format!("{}\n               try: {}", b.what, b.try_this));
     }
     if d.blockers.is_empty() {
-        line("verdict", "tracing works here".to_owned());
+        let verdict = if d.is_proven() {
+            "tracing works here"
+        } else if d.is_taken() {
+            "tracing does not work here: no probe can be placed, see above"
+        } else {
+            "tracing does not work here: the kernel refuses what it needs, see above"
+        };
+        line("verdict", verdict.to_owned());
     }
     if let Some(p) = &d.program {
         program(p, style, &mut out);
     }
     out
+}
+
+fn kernel_programs(d: &Diagnosis) -> Vec<(&'static str, String)> {
+    if let Some(why) = &d.kernel_programs_unknown_because {
+        return vec![("programs", format!("refused: {why}"))];
+    }
+    if d.kernel_programs.is_empty() {
+        return Vec::new();
+    }
+    let all = d.kernel_programs.len();
+    let taken = d.kernel_programs.iter().filter(|p| p.refused_because.is_none()).count();
+    let largest = d
+        .kernel_programs
+        .iter()
+        .filter_map(|p| Some((p.verified_instructions?, &p.name)))
+        .max()
+        .map_or(String::new(), |(n, name)| format!(" (most work: `{name}`, {n} instructions verified)"));
+    let mut lines = vec![("programs", format!("{taken} of {all} taken by the kernel{largest}"))];
+    for p in &d.kernel_programs {
+        if let Some(why) = &p.refused_because {
+            lines.push(("", format!("`{}` refused: {why}", p.name)));
+        }
+    }
+    lines
 }
 
 fn program(p: &Program, style: Style, out: &mut String) {
@@ -200,6 +260,12 @@ mod tests {
             gostray_version: "0.0.0",
             environment: Environment::probe(),
             blockers: vec![Blocker { what: "missing CAP_BPF".into(), try_this: "`sudo`".into() }],
+            kernel_programs: vec![KernelProgram {
+                name: "create".into(),
+                verified_instructions: Some(203_274),
+                refused_because: None,
+            }],
+            kernel_programs_unknown_because: None,
             trap: Some(TrapCost { emulated_ns: 700.0, stepped_ns: 19_000.0 }),
             trap_unknown_because: None,
             program: Some(Program {
@@ -263,5 +329,61 @@ mod tests {
             text.contains("runtime.newproc1+0x46d  jne 0x453621  emulated, confirmed in memory"),
             "{text}"
         );
+    }
+
+    fn machine(kernel_programs: Vec<KernelProgram>) -> Diagnosis {
+        Diagnosis {
+            schema: SCHEMA,
+            gostray_version: "0",
+            environment: Environment::probe(),
+            blockers: Vec::new(),
+            kernel_programs,
+            kernel_programs_unknown_because: None,
+            trap: Some(TrapCost { emulated_ns: 900.0, stepped_ns: 9000.0 }),
+            trap_unknown_because: None,
+            program: None,
+        }
+    }
+
+    fn taken(name: &str, verified_instructions: Option<u32>) -> KernelProgram {
+        KernelProgram { name: name.to_owned(), verified_instructions, refused_because: None }
+    }
+
+    #[test]
+    fn a_refused_program_is_named_and_spoils_the_verdict() {
+        let good = text(&machine(vec![taken("exit", Some(112)), taken("create", Some(203))]), Style::PLAIN);
+        assert!(good.contains("2 of 2 taken by the kernel (most work: `create`, 203 instructions"), "{good}");
+        assert!(good.contains("tracing works here"), "{good}");
+
+        let refused =
+            KernelProgram { refused_because: Some("too large".to_owned()), ..taken("create", None) };
+        let bad = text(&machine(vec![taken("exit", None), refused]), Style::PLAIN);
+        assert!(bad.contains("1 of 2 taken by the kernel\n"), "{bad}");
+        assert!(bad.contains("`create` refused: too large"), "{bad}");
+        assert!(!bad.contains("tracing works here"), "{bad}");
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_loaded_spoils_the_verdict() {
+        let unknown = Diagnosis {
+            kernel_programs_unknown_because: Some("no memory".to_owned()),
+            ..machine(Vec::new())
+        };
+        let bad = text(&unknown, Style::PLAIN);
+        assert!(bad.contains("refused: no memory") && !bad.contains("tracing works here"), "{bad}");
+    }
+
+    /// CAP_BPF and CAP_PERFMON pass for enough, but kernels with "perf: Revert to requiring CAP_SYS_ADMIN for uprobes"
+    /// (6.16, and in the long-term series since 2025; `kernel/events/core.c`, perf_uprobe_event_init) want more.
+    #[test]
+    fn where_no_probe_can_be_placed_tracing_does_not_work() {
+        let denied = Diagnosis {
+            trap: None,
+            trap_unknown_because: Some("permission denied".to_owned()),
+            ..machine(vec![taken("create", None)])
+        };
+        let bad = text(&denied, Style::PLAIN);
+        assert!(bad.contains("not measured: permission denied"), "{bad}");
+        assert!(bad.contains("no probe can be placed") && !bad.contains("tracing works here"), "{bad}");
     }
 }

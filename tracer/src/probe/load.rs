@@ -65,6 +65,14 @@ pub type Events = RingBuf<MapData>;
 /// A probe in place; dropping it removes it from the target.
 pub type Placed = UProbeLink;
 
+/// The kernel's answer to one program.
+#[derive(Debug)]
+pub struct Verified {
+    pub name: String,
+    /// How many instructions the verifier went through, of at most a million; kernels before 5.16 do not say.
+    pub instructions: Result<Option<u32>, LoadError>,
+}
+
 impl Loaded {
     pub fn load(options: &Options) -> Result<Self, LoadError> {
         if OBJECT.is_empty() {
@@ -105,6 +113,21 @@ impl Loaded {
     /// Has the kernel verify a site's program now, which takes its time, so that placing the probes takes next to none.
     pub fn ready(&mut self, site: &Site) -> Result<(), LoadError> {
         self.program(site.program).map(|_| ())
+    }
+
+    /// Has the kernel verify every program of the object, those that no site needs too, in the order of their names.
+    pub fn verify_all(&mut self) -> Vec<Verified> {
+        let mut names: Vec<String> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names
+            .into_iter()
+            .map(|name| {
+                let instructions = self
+                    .program(&name)
+                    .map(|program| program.info().ok().and_then(|info| info.verified_instruction_count()));
+                Verified { name, instructions }
+            })
+            .collect()
     }
 
     /// Places a probe in the address space of `pid`. `exe` must name the very inode that the process has mapped.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use tracer_common::wire::{Header, STACK_DEF_FIXED, kind};
 
-use crate::event::{Event, header};
+use crate::event::{Event, Note, header};
 use crate::gobin::GoBinary;
 use crate::symbol::Symbolizer;
 
@@ -16,13 +16,15 @@ const MAX_PCS: usize = 1 << 20;
 /// Watches records go by and describes what they refer to.
 pub struct Annotator<'d> {
     symbolizer: Symbolizer<'d, &'d GoBinary<'d>>,
-    known: HashSet<u64>,
+    /// Program counters met, and whether as an exact one or as a return address.
+    known: HashSet<(u64, bool)>,
+    full: bool,
 }
 
 impl<'d> Annotator<'d> {
     pub fn new(binary: &'d GoBinary<'d>, load_bias: u64) -> Self {
         let symbolizer = Symbolizer::new(binary, load_bias, binary.build_id());
-        Self { symbolizer, known: HashSet::new() }
+        Self { symbolizer, known: HashSet::new(), full: false }
     }
 
     /// Passes the record on, and behind it a symbol for each program counter not met before.
@@ -52,10 +54,21 @@ impl<'d> Annotator<'d> {
     }
 
     fn describe(&mut self, pc: u64, exact: bool, time_ns: u64, sink: &mut dyn FnMut(&[u8])) {
-        if pc == 0 || self.known.contains(&pc) || self.known.len() >= MAX_PCS {
+        if pc == 0 || self.known.contains(&(pc, exact)) {
             return;
         }
-        self.known.insert(pc);
+        if self.known.len() >= MAX_PCS {
+            if !self.full {
+                self.full = true;
+                let text = format!("more than {MAX_PCS} program counters were met: later ones are not named");
+                let note = Note { code: "symbols-full".to_owned(), text };
+                let mut out = Vec::new();
+                Event::Note(header(kind::NOTE, time_ns), note).encode(&mut out);
+                sink(&out);
+            }
+            return;
+        }
+        self.known.insert((pc, exact));
         let symbol = self.symbolizer.symbol(pc, exact);
         let mut out = Vec::with_capacity(256);
         Event::Symbol(header(kind::SYMBOL, time_ns), symbol).encode(&mut out);

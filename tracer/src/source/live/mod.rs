@@ -8,7 +8,9 @@ mod own;
 pub mod prepare;
 pub mod spawn;
 
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 
 use thiserror::Error;
 use tracer_common::decode::{bytes_of, wire_len};
@@ -21,7 +23,7 @@ use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
 use crate::probe::{Plan, Refusal, Role, verify};
 
 use annotate::{Annotator, time_of};
-use own::Own;
+use own::{Own, Staged};
 pub use prepare::{PrepareError, Prepared};
 
 /// Where records go.
@@ -45,6 +47,7 @@ pub struct Live<'d> {
     wait_reasons: Option<(u64, u64)>,
     annotator: Annotator<'d>,
     own: Own,
+    staged: Staged,
     looker: Option<Looker>,
     // Field order is drop order: probes go before the programs and maps they use.
     probes: Vec<Placed>,
@@ -64,11 +67,12 @@ pub struct Choice {
 
 impl<'d> Live<'d> {
     /// Loads the programs, confirms every site against the process's memory and places the probes: deaths before
-    /// births, so that whoever is born under the probe also dies under it. `exe` must name the inode that the process
-    /// has mapped. Writes the session's first records.
+    /// births, so that whoever is born under the probe also dies under it. `exe` is the file that `prepared` was read from:
+    /// the kernel is given this very inode, so that an exec between the comparison and the probe cannot bring another
+    /// file under it. Writes the session's first records.
     pub fn start(
         prepared: Prepared<'d>,
-        exe: &Path,
+        exe: &File,
         choice: &Choice,
         sink: &mut Sink<'_>,
     ) -> Result<Self, LiveError> {
@@ -96,6 +100,7 @@ impl<'d> Live<'d> {
         for site in &sites {
             loaded.ready(site)?;
         }
+        let path = PathBuf::from(format!("/proc/self/fd/{}", exe.as_raw_fd()));
         let mut placed = Vec::new();
         for site in sites {
             let file = binary.bytes(site.entry, (site.end - site.entry) as usize);
@@ -104,7 +109,7 @@ impl<'d> Live<'d> {
                 .and_then(|file| verify::confirm(&site, file, &memory, load_bias));
             match confirmed {
                 Ok(()) => {
-                    probes.push(loaded.attach(&site, exe, pid)?);
+                    probes.push(loaded.attach(&site, &path, pid)?);
                     placed.push(site.role);
                     let e = ProbeSite {
                         role: site.role.name().to_owned(),
@@ -140,6 +145,7 @@ impl<'d> Live<'d> {
             wait_reasons,
             annotator,
             own: Own::default(),
+            staged: Staged::default(),
             looker,
             probes,
             events,
@@ -147,17 +153,20 @@ impl<'d> Live<'d> {
             drops: [0; loss::KERNEL_COUNT],
             last_tick: boot_ns(),
         };
-        live.tell_wait_reasons(sink);
+        live.tell_wait_reasons();
         Ok(live)
     }
 
     /// The names of the wait reasons, once, as soon as they can be read.
-    fn tell_wait_reasons(&mut self, sink: &mut Sink<'_>) {
+    fn tell_wait_reasons(&mut self) {
         if let Some(table) = self.wait_reasons
             && let Some(names) = prepare::read_wait_reasons(&self.memory, table)
         {
             self.wait_reasons = None;
-            emit(&Event::WaitReasons(header(kind::WAIT_REASONS, boot_ns()), WaitReasons { names }), sink);
+            let now = boot_ns();
+            let mut record = Vec::new();
+            Event::WaitReasons(header(kind::WAIT_REASONS, now), WaitReasons { names }).encode(&mut record);
+            self.own.push(now, &record);
         }
     }
 
@@ -166,18 +175,26 @@ impl<'d> Live<'d> {
     }
 
     /// Takes what the kernel side has delivered, at most `limit` records, and with it our own records up to its time.
-    /// Returns how many it took.
-    pub fn drain(&mut self, limit: usize, sink: &mut Sink<'_>) -> usize {
+    /// They are staged; [`release`](Self::release) passes them on. Returns how many it took.
+    pub fn drain(&mut self, limit: usize) -> usize {
         let mut taken = 0;
-        while taken < limit && advance(&mut self.events, &mut self.own, &mut self.annotator, sink) {
+        while taken < limit && advance(&mut self.events, &mut self.own, &mut self.annotator, &mut self.staged)
+        {
             taken += 1;
         }
         taken
     }
 
+    /// Passes on what is staged. Called when it is known that the target was still the program that we know after all
+    /// of it had happened: what an exec left behind never gets here.
+    pub fn release(&mut self, sink: &mut Sink<'_>) {
+        self.staged.records().for_each(&mut *sink);
+        self.staged.clear();
+    }
+
     /// A second has passed: counters and losses, then a tick. They leave with the next drain.
-    pub fn tick(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
-        self.tell_wait_reasons(sink);
+    pub fn tick(&mut self) -> Result<(), LiveError> {
+        self.tell_wait_reasons();
         self.counters(boot_ns(), &[0; total::COUNT])?;
         self.loaded.flush_diagnostics();
         Ok(())
@@ -211,11 +228,12 @@ impl<'d> Live<'d> {
 
     /// Looks at every goroutine now; what it finds leaves with the next drain. Nothing to look with is not an error: the
     /// notes have said why.
-    pub fn look(&mut self, sink: &mut Sink<'_>) -> Result<(), LiveError> {
+    pub fn look(&mut self) -> Result<(), LiveError> {
         let Some(looker) = &mut self.looker else {
             return Ok(());
         };
-        let (events, own, annotator) = (&mut self.events, &mut self.own, &mut self.annotator);
+        let (events, own, annotator, staged) =
+            (&mut self.events, &mut self.own, &mut self.annotator, &mut self.staged);
         let mut record = Vec::with_capacity(1024);
         looker.look(&self.memory, &boot_ns, &mut |event| {
             record.clear();
@@ -223,52 +241,71 @@ impl<'d> Live<'d> {
             own.push(time_of(&record), &record);
             if own.len() >= own::ENOUGH {
                 // Ends: the buffer runs empty or its times pass ours, and either lets ours go.
-                while own.len() > 0 && advance(events, own, annotator, sink) {}
+                while own.len() > 0 && advance(events, own, annotator, staged) {}
             }
         })?;
         Ok(())
     }
 
+    /// A note for the report's reader.
+    pub fn note(&mut self, code: &str, text: String) {
+        let now = boot_ns();
+        let mut record = Vec::new();
+        Event::Note(header(kind::NOTE, now), Note { code: code.to_owned(), text }).encode(&mut record);
+        self.own.push(now, &record);
+    }
+
     /// Removes the probes, takes what they still delivered, and writes the last records.
     ///
-    /// Probes go one after another, each in some 10 ms. What they met after the first began to go is left out: on a busy
-    /// target the births without deaths, or deaths without births, of that time would look like something.
-    pub fn finish(&mut self, reason: u64, code: u64, sink: &mut Sink<'_>) -> Result<(), LiveError> {
-        let over = boot_ns();
+    /// The session is over at `over` (boot time): what happened later is left out, also of what the counters say. Probes
+    /// go one after another, each in some 10 ms; on a busy target the births without deaths, or deaths without births, of
+    /// that time would look like something. And after an exec, it is another program's.
+    /// Without an `ending` no end is written: the session was broken off.
+    pub fn finish(
+        &mut self,
+        over: u64,
+        ending: Option<(u64, u64)>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), LiveError> {
         self.probes.clear();
+        while self.drain(usize::MAX) > 0 {}
+        self.own.forget_after(over);
         let mut later = [0; total::COUNT];
-        while let Some(record) = self.events.next() {
-            // A stack's definition may be younger than a birth that refers to it.
-            if time_of(&record) > over && record.get(30) != Some(&kind::STACK_DEF) {
-                counted_in(&record).for_each(|i| later[i] += 1);
-                continue;
+        for record in self.staged.records() {
+            // A stack's definition may be younger than a birth that refers to it, and so may its symbols.
+            let definition = matches!(record.get(30), Some(&(kind::STACK_DEF | kind::SYMBOL)));
+            if time_of(record) > over && !definition {
+                counted_in(record).for_each(|i| later[i] += 1);
+            } else {
+                sink(record);
             }
-            release(time_of(&record), &mut self.own, &mut self.annotator, sink);
-            self.annotator.pass(&record[..wire_len(&record)], sink);
         }
+        self.staged.clear();
         self.counters(over, &later)?;
-        release(u64::MAX, &mut self.own, &mut self.annotator, sink);
-        let end = wire::End { h: header(kind::END, over), reason, code };
-        sink(bytes_of(&end));
+        release(u64::MAX, &mut self.own, &mut self.annotator, &mut self.staged);
+        self.release(sink);
+        if let Some((reason, code)) = ending {
+            sink(bytes_of(&wire::End { h: header(kind::END, over), reason, code }));
+        }
         Ok(())
     }
 }
 
 /// Passes on the ring buffer's next record, and before it our own up to its time. False when the buffer is empty; then
 /// nothing older than our own is to come, and they all leave.
-fn advance(events: &mut Events, own: &mut Own, annotator: &mut Annotator<'_>, sink: &mut Sink<'_>) -> bool {
+fn advance(events: &mut Events, own: &mut Own, annotator: &mut Annotator<'_>, to: &mut Staged) -> bool {
     let record = events.next();
-    release(record.as_ref().map_or(u64::MAX, |r| time_of(r)), own, annotator, sink);
+    release(record.as_ref().map_or(u64::MAX, |r| time_of(r)), own, annotator, to);
     if let Some(record) = &record {
-        annotator.pass(&record[..wire_len(record)], sink);
+        annotator.pass(&record[..wire_len(record)], &mut |r| to.push(r));
     }
     record.is_some()
 }
 
 /// Passes on our own records up to this time.
-fn release(until: u64, own: &mut Own, annotator: &mut Annotator<'_>, sink: &mut Sink<'_>) {
+fn release(until: u64, own: &mut Own, annotator: &mut Annotator<'_>, to: &mut Staged) {
     while let Some(ours) = own.pop_until(until) {
-        annotator.pass(&ours, sink);
+        annotator.pass(&ours, &mut |r| to.push(r));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Our own records (looks, ticks, losses) wait until the ring buffer has delivered what happened before them.
+//! Records on their way out. Our own (looks, ticks, losses) wait until the ring buffer has delivered what happened before them.
 //!
 //! The ring buffer is in order of time but for the moment between a program's clock and its reservation. Ours are
 //! stamped when they are made, and while the reader is behind that is ahead of what it reads next: passed on at
@@ -26,8 +26,40 @@ impl Own {
         self.waiting.pop_front_if(|(t, _)| *t <= time_ns).map(|(_, record)| record)
     }
 
+    /// Drops what belongs later than `time_ns`.
+    pub fn forget_after(&mut self, time_ns: u64) {
+        self.waiting.retain(|(t, _)| *t <= time_ns);
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// Records in the order of the stream that have not left yet.
+#[derive(Debug, Default)]
+pub struct Staged {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Staged {
+    pub fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(from, to)| &self.bytes[from..*to])
+    }
+
+    /// Keeps its room, unless a burst has made it large.
+    pub fn clear(&mut self) {
+        const LARGE: usize = 4 << 20;
+        self.bytes.clear();
+        self.ends.clear();
+        self.bytes.shrink_to(LARGE);
     }
 }
 
@@ -47,5 +79,27 @@ mod tests {
         assert_eq!(until(30), [2, 3]);
         assert_eq!(until(u64::MAX), [4]);
         assert_eq!(own.len(), 0);
+    }
+
+    #[test]
+    fn what_belongs_after_the_end_is_forgotten() {
+        let mut own = Own::default();
+        for time in [10, 30, 20] {
+            own.push(time, &[time as u8]);
+        }
+        own.forget_after(20);
+        assert_eq!((own.pop_until(u64::MAX).unwrap()[0], own.pop_until(u64::MAX).unwrap()[0]), (10, 20));
+        assert_eq!(own.len(), 0);
+    }
+
+    #[test]
+    fn staged_records_come_back_whole_and_in_order() {
+        let mut staged = Staged::default();
+        for record in [&b"one"[..], b"", b"three"] {
+            staged.push(record);
+        }
+        assert_eq!(staged.records().collect::<Vec<_>>(), [&b"one"[..], b"", b"three"]);
+        staged.clear();
+        assert_eq!(staged.records().count(), 0);
     }
 }

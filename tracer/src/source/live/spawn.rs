@@ -51,7 +51,12 @@ impl Stopped {
         let child = builder.spawn().map_err(|source| SpawnError::Start { command: name.clone(), source })?;
         let stopped = Self { child: Some(child), command: name };
         match waitpid(stopped.nix_pid(), Some(WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => Ok(stopped),
+            Ok(WaitStatus::Stopped(_, Signal::SIGTRAP)) => {
+                // Until it is let go it has not run: should we die, it goes with us instead of running unwatched.
+                ptrace::setoptions(stopped.nix_pid(), ptrace::Options::PTRACE_O_EXITKILL)
+                    .map_err(|source| SpawnError::Release { command: stopped.command.clone(), source })?;
+                Ok(stopped)
+            }
             found => {
                 Err(SpawnError::NoStop { command: stopped.command.clone(), found: format!("{found:?}") })
             }
