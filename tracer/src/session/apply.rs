@@ -306,6 +306,12 @@ impl Session {
     }
 
     pub(super) fn probe(&mut self, probe: ProbeSite) {
+        let texts =
+            [&probe.role, &probe.function, &probe.instruction, &probe.cost_class, &probe.refused_because];
+        if texts.iter().map(|t| t.len()).sum::<usize>() > self.limits.note_bytes {
+            self.limit_reached();
+            return;
+        }
         self.births_traced |= probe.role == "create" && probe.refused_because.is_empty();
         let same = |p: &&mut ProbeSite| {
             (&p.role, &p.function, p.offset) == (&probe.role, &probe.function, probe.offset)

@@ -9,6 +9,8 @@
 
 mod apply;
 pub mod distribution;
+mod fnv;
+mod frames;
 mod goroutine;
 mod limits;
 pub mod loss_ledger;
@@ -162,7 +164,10 @@ impl Session {
                     g.blocked = e.stack;
                 }
             }
-            Event::Target(_, info) => self.target = Some(info),
+            Event::Target(_, mut info) => {
+                self.limits.cut_target(&mut info);
+                self.target = Some(info);
+            }
             Event::Symbol(_, symbol) => {
                 if self.symbols.add_symbol(symbol, &self.limits).is_err() {
                     self.limit_reached();
@@ -172,6 +177,7 @@ impl Session {
             Event::WaitReasons(_, reasons) => {
                 self.wait_reasons = reasons.names;
                 self.wait_reasons.truncate(waits::MAX_REASONS);
+                self.wait_reasons.iter_mut().for_each(|name| limits::cut(name, waits::MAX_WORD));
             }
             Event::Note(_, note) => self.note(note),
         }
@@ -206,6 +212,8 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 pub(crate) mod scenario;
 #[cfg(test)]

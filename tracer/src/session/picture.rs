@@ -1,5 +1,6 @@
 //! Draws the snapshot: rows, what their goroutines do, verdicts, totals. Reads the session and changes nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tracer_common::wire::{end, loss, total};
@@ -7,9 +8,10 @@ use tracer_common::wire::{end, loss, total};
 use crate::analysis::{self, Coverage, Role, SiteFacts, WaitFacts};
 
 use super::distribution::Distribution;
+use super::frames::{self, Room};
 use super::goroutine::{Born, Doing};
 use super::rows::{self, Row};
-use super::snapshot::{self, Age, Blocked, EndReason, Snapshot, Stack, Wait};
+use super::snapshot::{self, Age, Blocked, EndReason, Frame, Snapshot, Stack, Wait};
 use super::{Session, waits};
 
 /// What the living goroutines of a row do, gathered in one pass over all goroutines.
@@ -74,17 +76,19 @@ pub fn draw(s: &Session) -> Snapshot {
             continue;
         }
         let site = site(s, row, &mut living, &coverage);
-        *(if site.system { &mut totals.live_system } else { &mut totals.live }) += site.live;
+        *(if site.site.system { &mut totals.live_system } else { &mut totals.live }) += site.site.live;
         sites.push(site);
     }
     sites.sort_by(|a, b| {
-        (a.verdict.kind, b.live, &a.start.function, &a.id).cmp(&(
-            b.verdict.kind,
-            a.live,
-            &b.start.function,
-            &b.id,
+        (a.site.verdict.kind, b.site.live, &a.start, &a.site.id).cmp(&(
+            b.site.verdict.kind,
+            a.site.live,
+            &b.start,
+            &b.site.id,
         ))
     });
+    let mut room = Room::new(s);
+    let sites = sites.into_iter().map(|site| site.with_frames(s, &mut room)).collect();
     Snapshot {
         schema: snapshot::SCHEMA,
         target: target(s),
@@ -103,11 +107,37 @@ pub fn draw(s: &Session) -> Snapshot {
     }
 }
 
-fn site(s: &Session, row: Row, living: &mut Living, coverage: &Coverage) -> snapshot::Site {
+/// A site that has all but its frames, which are drawn when it is known whose come first.
+struct Frameless<'a> {
+    site: snapshot::Site,
+    /// Name of the start function.
+    start: Cow<'a, str>,
+    start_pc: u64,
+    pcs: &'a [u64],
+    incomplete_because: Option<String>,
+    /// For each of the site's waits the goid and stack of one that waits so.
+    examples: Vec<Option<(u64, u64)>>,
+}
+
+impl Frameless<'_> {
+    fn with_frames(self, s: &Session, room: &mut Room) -> snapshot::Site {
+        let mut site = self.site;
+        site.start = frames::entry(s, self.start_pc, room);
+        site.creation = frames::stack(s, self.pcs, self.incomplete_because, room);
+        site.created_at = site.creation.frames.first().cloned().unwrap_or_default();
+        for (wait, example) in site.waits.iter_mut().zip(self.examples) {
+            wait.example =
+                example.map(|(goid, stack)| Blocked { goid, stack: blocked_stack(s, stack, room) });
+        }
+        site
+    }
+}
+
+fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Coverage) -> Frameless<'a> {
     // The map of goroutines has no order; sums of floats must not depend on it.
     living.ages.sort_unstable();
-    let start = rows::entry(s, row.start_pc);
-    let role = Role::of(&start.function);
+    let start = frames::entry_name(s, row.start_pc);
+    let role = Role::of(&start);
     let points = row.series.points(&s.clock, s.now_ns, row.count);
     let mut known_lifetimes = row.lifetimes.clone();
     known_lifetimes.merge(&row.rough_lifetimes);
@@ -138,13 +168,14 @@ fn site(s: &Session, row: Row, living: &mut Living, coverage: &Coverage) -> snap
     };
     let growth = analysis::growth::measure(&facts);
     let verdict = analysis::judge(&facts, &growth);
-    snapshot::Site {
+    let (waits, examples) = wait_groups(s, &living.doing).into_iter().unzip();
+    let site = snapshot::Site {
         id: format!("{:016x}", row.id),
         verdict,
         system: role == Role::System,
-        created_at: row.creation.frames.first().cloned().unwrap_or_default(),
-        creation: row.creation,
-        start,
+        created_at: Frame::default(),
+        creation: Stack::default(),
+        start: Frame::default(),
         live: row.live,
         born: row.born,
         died: row.died,
@@ -154,15 +185,17 @@ fn site(s: &Session, row: Row, living: &mut Living, coverage: &Coverage) -> snap
         oldest: living.oldest,
         first_seen_ns: row.first_seen_ns.saturating_sub(s.first_ns()),
         lifetimes: row.lifetimes.percentiles(),
-        waits: wait_groups(s, &living.doing),
+        waits,
         vanished: row.vanished,
         found: row.found,
         past_waits: row.past_waits.percentiles(),
-    }
+    };
+    let Row { start_pc, pcs, incomplete_because, .. } = row;
+    Frameless { site, start, start_pc, pcs, incomplete_because, examples }
 }
 
-/// What the living do, most frequent first. Several reasons may have one word (those under which a goroutine runs on).
-fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<Wait> {
+/// What the living do, most frequent first, each with the goid and stack of an example, which is not drawn yet. Several reasons may have one word (those under which a goroutine runs on).
+fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<(Wait, Option<(u64, u64)>)> {
     let mut by_word: BTreeMap<String, Group> = BTreeMap::new();
     for (doing, g) in doing {
         let sum = by_word.entry(waits::word(*doing, &s.wait_reasons)).or_default();
@@ -175,24 +208,23 @@ fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<Wait> {
         .into_iter()
         .map(|(reason, g)| {
             let timed = waits::has_duration(&reason);
-            Wait {
+            let wait = Wait {
                 count: g.count,
                 waited: if timed { g.waited.percentiles() } else { None },
                 at_least: timed && g.at_least,
-                example: g.example.map(|(goid, stack)| Blocked { goid, stack: blocked_stack(s, stack) }),
+                example: None,
                 reason,
-            }
+            };
+            (wait, g.example)
         })
         .collect();
-    waits.sort_by(|a, b| (b.count, &a.reason).cmp(&(a.count, &b.reason)));
+    waits.sort_by(|(a, _), (b, _)| (b.count, &a.reason).cmp(&(a.count, &b.reason)));
     waits
 }
 
-fn blocked_stack(s: &Session, id: u64) -> Stack {
+fn blocked_stack(s: &Session, id: u64, room: &mut Room) -> Stack {
     match s.symbols.stack(id) {
-        Some(def) => {
-            Stack { frames: rows::frames(s, &def.frames), incomplete_because: rows::end_of_walk(def.h.flags) }
-        }
+        Some(def) => frames::stack(s, &def.frames, frames::end_of_walk(def.h.flags), room),
         None => Stack {
             frames: Vec::new(),
             incomplete_because: Some("the blocked stack's definition is not in the stream".to_owned()),

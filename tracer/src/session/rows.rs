@@ -13,23 +13,23 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use tracer_common::wire::stack_end;
-
 use crate::analysis::Role;
-use crate::event::message;
 
 use super::Session;
 use super::distribution::Distribution;
+use super::fnv::Fnv;
+use super::frames::{end_of_walk, entry_name};
 use super::series::{Count, Series};
 use super::sites::{NoStack, Site, SiteKey};
-use super::snapshot::{Frame, Stack};
 
 /// One row before it is judged.
 #[derive(Debug, Default)]
-pub struct Row {
+pub struct Row<'a> {
     /// Hash of functions and lines, stable across runs of one program.
     pub id: u64,
-    pub creation: Stack,
+    /// Return addresses of the creation stack, innermost first, and why there are no more.
+    pub pcs: &'a [u64],
+    pub incomplete_because: Option<String>,
     pub start_pc: u64,
     pub first_seen_ns: u64,
     pub born: u64,
@@ -56,22 +56,23 @@ enum Known {
 }
 
 /// All rows, and for each raw site the index of its row.
-pub fn rows(session: &Session) -> (Vec<Row>, Vec<usize>) {
+pub fn rows(session: &Session) -> (Vec<Row<'_>>, Vec<usize>) {
     let sites = session.sites.list();
     let mut of_site = Vec::with_capacity(sites.len());
     let mut by_identity: BTreeMap<(Known, u64), usize> = BTreeMap::new();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<Row<'_>> = Vec::new();
     let mut by_go: HashMap<u64, Vec<usize>> = HashMap::new();
     for site in sites {
         let known = known(session, site);
-        let frames = creation_pcs(session, site, known);
-        let id = identity(session, frames, site.start_pc, known);
+        let pcs = creation_pcs(session, site, known);
+        let id = identity(session, pcs, site.start_pc, known);
         let i = *by_identity.entry((known, id)).or_insert_with(|| {
             rows.push(Row {
                 id,
                 start_pc: site.start_pc,
                 first_seen_ns: site.first_seen_ns,
-                creation: creation(session, site, frames, known),
+                pcs,
+                incomplete_because: incomplete_because(session, site, known),
                 ..Row::default()
             });
             if matches!(known, Known::Whole | Known::GoStatement(NoStack::NoCreator)) {
@@ -95,7 +96,7 @@ pub fn rows(session: &Session) -> (Vec<Row>, Vec<usize>) {
     (rows, of_site)
 }
 
-impl Row {
+impl Row<'_> {
     fn add(&mut self, site: &Site) {
         self.first_seen_ns = self.first_seen_ns.min(site.first_seen_ns);
         self.born += site.born;
@@ -137,8 +138,8 @@ fn creation_pcs<'a>(session: &'a Session, site: &'a Site, known: Known) -> &'a [
     }
 }
 
-fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack {
-    let incomplete_because = match known {
+fn incomplete_because(session: &Session, site: &Site, known: Known) -> Option<String> {
+    match known {
         Known::Whole => match site.key {
             SiteKey::Stack { id, .. } => session.symbols.stack(id).and_then(|d| end_of_walk(d.h.flags)),
             SiteKey::GoStatement { .. } => None,
@@ -151,7 +152,7 @@ fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack 
                 .to_owned(),
         ),
         Known::GoStatement(NoStack::NoCreator) => Some(
-            match Role::of(&entry(session, site.start_pc).function) {
+            match Role::of(&entry_name(session, site.start_pc)) {
                 Role::Main => "the runtime's start code made it: there is no creating goroutine",
                 _ => "no goroutine created it: the runtime's start code, or a timer",
             }
@@ -163,57 +164,7 @@ fn creation(session: &Session, site: &Site, pcs: &[u64], known: Known) -> Stack 
         Known::GoStatement(NoStack::Limit) => Some(
             "more creation stacks than are told apart: counted together under their `go` statement".to_owned(),
         ),
-    };
-    Stack { frames: frames(session, pcs), incomplete_because }
-}
-
-pub fn end_of_walk(flags: u8) -> Option<String> {
-    match flags {
-        stack_end::COMPLETE => None,
-        stack_end::TOO_DEEP => Some(format!(
-            "it has more than {} frames: the outer ones are missing",
-            tracer_common::wire::MAX_FRAMES
-        )),
-        stack_end::OUT_OF_BOUNDS => {
-            Some("a frame pointer led out of the stack: the outer frames are missing".to_owned())
-        }
-        _ => Some("a read of the stack failed: the outer frames are missing".to_owned()),
     }
-}
-
-/// The frames at some return addresses, inlined ones too, innermost first.
-pub fn frames(session: &Session, pcs: &[u64]) -> Vec<Frame> {
-    let mut out = Vec::with_capacity(pcs.len());
-    for &pc in pcs {
-        match session.symbols.at_return(pc) {
-            Ok(known) => out.extend(known.iter().map(frame)),
-            Err(why) => out.push(unknown(pc, why)),
-        }
-    }
-    out
-}
-
-/// The function whose entry this is.
-pub fn entry(session: &Session, pc: u64) -> Frame {
-    match session.symbols.at_entry(pc) {
-        // At a function's entry the function itself is wanted, not what was inlined into its first instruction.
-        Ok(known) => known.last().map_or_else(Frame::default, frame),
-        Err(why) => unknown(pc, why),
-    }
-}
-
-fn frame(f: &message::Frame) -> Frame {
-    Frame {
-        function: f.function.clone(),
-        file: (!f.file.is_empty()).then(|| f.file.clone()),
-        line: (f.line != 0).then_some(f.line),
-        inlined: f.inlined,
-        unknown_because: f.function.is_empty().then(|| "the symbol has no function name".to_owned()),
-    }
-}
-
-fn unknown(pc: u64, why: String) -> Frame {
-    Frame { function: format!("{pc:#x}"), unknown_because: Some(why), ..Frame::default() }
 }
 
 /// Identity of a `go` statement with the function that it starts.
@@ -228,18 +179,12 @@ fn identity(session: &Session, pcs: &[u64], start_pc: u64, known: Known) -> u64 
     let mut hash = Fnv::default();
     for &pc in pcs {
         match session.symbols.at_return(pc) {
-            Ok(frames) => {
-                for f in frames {
-                    hash.part(f.function.as_bytes());
-                    hash.part(f.file.as_bytes());
-                    hash.part(&f.line.to_le_bytes());
-                }
-            }
+            Ok(frames) => frames.hashes.iter().for_each(|h| hash.part(&h.to_le_bytes())),
             Err(_) => hash.part(&pc.wrapping_sub(bias).to_le_bytes()),
         }
     }
     match session.symbols.at_entry(start_pc) {
-        Ok(frames) => hash.part(frames.last().map_or(b"", |f| f.function.as_bytes())),
+        Ok(known) => hash.part(known.frames.last().map_or(b"", |f| f.function.as_bytes())),
         Err(_) if start_pc == 0 => hash.part(b""),
         Err(_) => hash.part(&start_pc.wrapping_sub(bias).to_le_bytes()),
     }
@@ -253,21 +198,4 @@ fn identity(session: &Session, pcs: &[u64], start_pc: u64, known: Known) -> u64 
         Known::GoStatement(NoStack::Limit) => b"limit",
     });
     hash.0
-}
-
-/// FNV-1a, 64 bit. Not for security: an id that is the same in every run and on every machine.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    fn part(&mut self, bytes: &[u8]) {
-        for b in bytes.iter().chain(&[0xff]) {
-            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
 }

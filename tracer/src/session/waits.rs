@@ -5,6 +5,9 @@ use super::goroutine::Doing;
 /// More names than any Go version has: its reason is one byte.
 pub const MAX_REASONS: usize = 256;
 
+/// Bytes of a name: no Go version has one of more than 40.
+pub const MAX_WORD: usize = 128;
+
 /// Reasons under which the runtime sets the status to waiting although the goroutine runs on (`casGToWaiting` and
 /// its kin, proc.go, Go 1.19 to 1.27). Such a goroutine is running.
 const RUNNING_REASONS: [&str; 12] = [
