@@ -206,7 +206,7 @@ pub struct LookEdge {
     pub h: Header,
     /// Number of this look, from 1.
     pub seq: u64,
-    /// Entries of `allgs` that were read (0 at the begin).
+    /// Entries of `allgs` that were gone through, the unreadable ones included (0 at the begin).
     pub read: u64,
     /// Entries that could not be read or stayed in motion (0 at the begin).
     pub unreadable: u64,

@@ -102,9 +102,8 @@ pub fn intern(curg: u64, gopc: u64, goid: u64) -> Walk {
         }
     };
     let h = header(kind::STACK_DEF, end, goid, 0);
-    let mut whole = true;
-    let sent = send_stack(|def| whole = define(def, &h, stack, n, first));
-    if known && !(sent && whole) {
+    let sent = send_stack(|def| define(def, &h, stack, n, first));
+    if known && !sent {
         // So that the next birth with this stack tries again.
         let _ = STACKS.remove(&stack);
     }
@@ -119,32 +118,29 @@ fn mix(hash: u64, word: u64) -> u64 {
     x ^ (x >> 29)
 }
 
-/// The second walk: the same frames, into the ring buffer. False when a page went away since the first one: then
-/// fewer frames are named, and the definition says why.
+/// The second walk: the same frames, into the ring buffer. Where a page went away since the first one, fewer frames are
+/// named, the definition says why, and the next birth with this stack tries again.
 #[inline(always)]
-fn define(def: *mut StackDef, h: &tracer_common::wire::Header, stack: u64, n: u64, first: u64) -> bool {
+fn define(def: *mut StackDef, h: &tracer_common::wire::Header, stack: u64, n: u64, first: u64) {
     let mut fp = first;
-    let mut written = 0u64;
     // SAFETY: `def` is room for a whole `StackDef` in the ring buffer; `i` stays below MAX_FRAMES.
     unsafe {
+        (&raw mut (*def).h).write(*h);
+        (&raw mut (*def).stack).write(stack);
+        (&raw mut (*def).nframes).write(n);
         for i in 0..MAX_FRAMES {
             if i as u64 >= n {
                 break;
             }
             let Some([next, ra]) = read::<[u64; 2]>(fp) else {
+                // All of it here, nothing carried out of the loop: the verifier would follow each way on its own.
+                (&raw mut (*def).nframes).write(i as u64);
+                (&raw mut (*def).h.flags).write(stack_end::FAULT);
+                let _ = STACKS.remove(&stack);
                 break;
             };
             (&raw mut (*def).frames).cast::<u64>().add(i).write(ra);
-            written += 1;
             fp = next;
         }
-        let mut h = *h;
-        if written < n {
-            h.flags = stack_end::FAULT;
-        }
-        (&raw mut (*def).h).write(h);
-        (&raw mut (*def).stack).write(stack);
-        (&raw mut (*def).nframes).write(written);
     }
-    written == n
 }
