@@ -4,17 +4,21 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Output};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::Value;
 use tests::gostray::{Background, binary, report, until};
+use tests::probes::{breakpoints, places};
 use tests::{Fixture, Running, root_only};
 
 /// Goroutines that wait on a nil channel: a leak as soon as they have done so for some seconds.
@@ -261,5 +265,149 @@ fn on_a_terminal_there_is_a_table_and_q_ends_it() -> Result<()> {
         assert!(terminal.is_cooked()?, "the terminal's modes are back");
         ensure!(program.is_alive()?, "the target did not survive");
     }
+    Ok(())
+}
+
+/// Killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Killed {
+    fn signal(&self, signal: i32) {
+        // SAFETY: a plain system call; the pid is our own child's, not yet waited for.
+        assert_eq!(unsafe { libc::kill(self.0.id() as i32, signal) }, 0);
+    }
+
+    fn ends_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        loop {
+            let status = self.0.try_wait()?;
+            if status.is_some() || start.elapsed() > limit {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Fills what this writes to, so that it takes no more byte until somebody reads at its other end. The descriptor must
+/// share its flags with nobody.
+fn fill(mut to: &File) -> Result<()> {
+    fcntl(to, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let spaces = [b' '; 4096];
+    // A terminal goes on moving bytes between its two sides, and then has room again.
+    for _ in 0..10 {
+        for size in [spaces.len(), 1] {
+            while to.write(&spaces[..size]).is_ok() {}
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The other descriptor's file, opened once more.
+fn again(fd: &OwnedFd) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(File::options().write(true).custom_flags(libc::O_NOCTTY).open(path)?)
+}
+
+/// Output that nobody reads holds up neither the end of the watch nor, in the end, gostray's own.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn a_reader_that_does_not_read_cannot_keep_the_probes_in_place() -> Result<()> {
+    root_only()?;
+    for args in [&[][..], &["--json"]] {
+        let mut program = zoo(LEAKS)?;
+        let places = places(program.pid())?;
+        let (mut unread, writer) = std::io::pipe()?;
+        let writer = OwnedFd::from(writer);
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096))?;
+        fill(&again(&writer)?)?;
+        let pid = program.pid().to_string();
+        let gostray = Command::new(binary())
+            .args([&["attach", &pid], args].concat())
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut gostray = Killed(gostray);
+        let placed = || breakpoints(program.pid(), &places).map(|found| found.len());
+        until("the probes", Duration::from_secs(30), || placed().is_ok_and(|n| n >= 2));
+        // It has something to say by now, more than once.
+        thread::sleep(Duration::from_secs(4));
+        ensure!(gostray.0.try_wait()?.is_none(), "it watches without a reader");
+        gostray.signal(libc::SIGTERM);
+        until("the probes' end", Duration::from_secs(2), || placed().is_ok_and(|n| n == 0));
+        ensure!(gostray.ends_within(Duration::from_millis(500))?.is_none(), "the report waits for a reader");
+        if args.is_empty() {
+            gostray.signal(libc::SIGTERM);
+            let status = gostray.ends_within(Duration::from_secs(5))?.context("a second SIGTERM ends it")?;
+            assert_eq!(status.signal(), Some(libc::SIGTERM));
+        } else {
+            // Or somebody reads after all, and misses nothing.
+            drop(writer);
+            let mut read = String::new();
+            unread.read_to_string(&mut read)?;
+            let lines: Vec<Value> =
+                read.trim().lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+            let (report, live) = lines.split_last().context("lines")?;
+            assert_eq!(report["schema"], "gostray.report/1");
+            assert!(live.iter().any(|l| l["change"] == "appeared"), "{read}");
+            let status = gostray.ends_within(Duration::from_secs(5))?.context("it ends by itself")?;
+            assert_eq!(status.code(), Some(0));
+        }
+        ensure!(program.is_alive()?, "the target did not survive");
+    }
+    Ok(())
+}
+
+/// The same for the table: a terminal whose other end takes nothing.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn a_terminal_that_hangs_cannot_keep_the_probes_in_place() -> Result<()> {
+    root_only()?;
+    let mut program = zoo(LEAKS)?;
+    let places = places(program.pid())?;
+    let size = Winsize { ws_row: 30, ws_col: 130, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = openpty(Some(&size), None)?;
+    let side = || pty.slave.try_clone();
+    let mut gostray = Killed(
+        Command::new(binary())
+            .args(["attach", &program.pid().to_string()])
+            .env("TERM", "xterm-256color")
+            .stdin(side()?)
+            .stdout(side()?)
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
+    let mut screen = File::from(pty.master.try_clone()?);
+    let mut shown = Vec::new();
+    let mut bytes = [0; 4096];
+    while !without_escapes(&String::from_utf8_lossy(&shown)).contains("nil_channel.go:15") {
+        let n = screen.read(&mut bytes)?;
+        shown.extend_from_slice(&bytes[..n]);
+    }
+    // From now on nobody reads.
+    fill(&again(&pty.slave)?)?;
+    thread::sleep(Duration::from_secs(3));
+    ensure!(breakpoints(program.pid(), &places)?.len() >= 2, "no probes");
+    gostray.signal(libc::SIGTERM);
+    until("the probes' end", Duration::from_secs(2), || {
+        breakpoints(program.pid(), &places).is_ok_and(|found| found.is_empty())
+    });
+    until("the terminal's modes", Duration::from_secs(2), || {
+        tcgetattr(&pty.slave).is_ok_and(|t| t.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO))
+    });
+    let early = gostray.ends_within(Duration::from_millis(500))?;
+    ensure!(early.is_none(), "the report waits for the terminal, not so: {early:?}");
+    gostray.signal(libc::SIGTERM);
+    gostray.ends_within(Duration::from_secs(5))?.context("a second SIGTERM ends it")?;
+    ensure!(program.is_alive()?, "the target did not survive");
     Ok(())
 }

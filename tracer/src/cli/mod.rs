@@ -5,6 +5,7 @@ pub mod attach;
 pub mod common;
 pub mod doctor;
 pub mod live;
+mod outlet;
 mod print;
 pub mod record;
 pub mod replay;
@@ -19,7 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 
 pub use print::{print, print_error};
-pub use screen::Screen;
+pub use screen::{Closing, Screen};
 
 const AFTER_HELP: &str = "\
 Examples:

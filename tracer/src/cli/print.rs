@@ -21,9 +21,14 @@ pub enum Reader {
 
 /// Writes all of `text` and flushes it.
 pub fn print(stream: Stream, text: &str) -> Result<Reader, Failure> {
+    print_bytes(stream, text.as_bytes())
+}
+
+/// [`print()`] for what need not be text: the moves of a cursor.
+pub fn print_bytes(stream: Stream, bytes: &[u8]) -> Result<Reader, Failure> {
     let done = match stream {
-        Stream::Out => write(&mut io::stdout().lock(), text),
-        Stream::Err => write(&mut io::stderr().lock(), text),
+        Stream::Out => write(&mut io::stdout().lock(), bytes),
+        Stream::Err => write(&mut io::stderr().lock(), bytes),
     };
     done.map_err(|e| {
         let class = if e.kind() == io::ErrorKind::StorageFull { Class::DiskFull } else { Class::CannotWrite };
@@ -33,8 +38,8 @@ pub fn print(stream: Stream, text: &str) -> Result<Reader, Failure> {
     })
 }
 
-fn write(to: &mut impl Write, text: &str) -> io::Result<Reader> {
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+fn write(to: &mut impl Write, bytes: &[u8]) -> io::Result<Reader> {
+    match to.write_all(bytes).and_then(|()| to.flush()) {
         Ok(()) => Ok(Reader::There),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(e) => Err(e),
@@ -45,7 +50,7 @@ fn write(to: &mut impl Write, text: &str) -> io::Result<Reader> {
 /// standard error is gone.
 pub fn print_error(failure: &Failure) {
     let text = crate::output::words::clean_lines(&format!("gostray: {failure:#}\n")).into_owned();
-    let _ = write(&mut io::stderr().lock(), &text);
+    let _ = write(&mut io::stderr().lock(), text.as_bytes());
 }
 
 #[cfg(test)]
@@ -64,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_gone_is_no_error() {
-        assert_eq!(write(&mut Broken(io::ErrorKind::BrokenPipe), "x").unwrap(), Reader::Gone);
-        assert_eq!(write(&mut Vec::new(), "x").unwrap(), Reader::There);
-        assert!(write(&mut Broken(io::ErrorKind::StorageFull), "x").is_err());
+        assert_eq!(write(&mut Broken(io::ErrorKind::BrokenPipe), b"x").unwrap(), Reader::Gone);
+        assert_eq!(write(&mut Vec::new(), b"x").unwrap(), Reader::There);
+        assert!(write(&mut Broken(io::ErrorKind::StorageFull), b"x").is_err());
     }
 }

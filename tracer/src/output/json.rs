@@ -39,6 +39,12 @@ pub fn live(snapshot: &Snapshot, change: &Change<'_>) -> serde_json::Result<Stri
     }
 }
 
+/// One line of JSON, without its newline, in the place of `count` lines that found no room.
+pub fn left_out(snapshot: &Snapshot, count: u64) -> serde_json::Result<String> {
+    let at_ns = snapshot.watched_ns;
+    serde_json::to_string(&LeftOutLine { schema: LIVE_SCHEMA, at_ns, change: "left-out", count })
+}
+
 #[derive(Serialize)]
 struct SiteLine<'s> {
     schema: &'static str,
@@ -73,6 +79,14 @@ struct LossLine<'s> {
     count: u64,
     total: u64,
     meaning: &'s str,
+}
+
+#[derive(Serialize)]
+struct LeftOutLine {
+    schema: &'static str,
+    at_ns: u64,
+    change: &'static str,
+    count: u64,
 }
 
 impl<'s> SiteLine<'s> {

@@ -11,11 +11,7 @@ const APPEAR_AT_ONCE: usize = 20;
 
 /// The lines of one round of changes, without their newlines. `snapshot` is the one that the changes come from.
 pub fn lines(snapshot: &Snapshot, changes: &[Change<'_>], style: Style) -> Vec<String> {
-    let at = format!("{:>8}", words::duration(snapshot.watched_ns));
-    let say = |ink: Ink, word: &str, text: &str| {
-        let gap = " ".repeat(8usize.saturating_sub(word.len()));
-        format!("{at}  {}{gap} {text}", style.paint(ink, word))
-    };
+    let say = |ink: Ink, word: &str, text: &str| line(snapshot, style, ink, word, text);
     let go_root = go_root(snapshot);
     let place = |site: &Site| {
         let place = words::statement(site);
@@ -76,6 +72,18 @@ pub fn lines(snapshot: &Snapshot, changes: &[Change<'_>], style: Style) -> Vec<S
     lines
 }
 
+/// The line, without its newline, in the place of `count` lines that found no room.
+pub fn left_out(snapshot: &Snapshot, count: u64, style: Style) -> String {
+    let text = format!("… {} left out: the reader is slow", words::count(count, "line"));
+    line(snapshot, style, Ink::Warning, "gap", &text)
+}
+
+fn line(snapshot: &Snapshot, style: Style, ink: Ink, word: &str, text: &str) -> String {
+    let at = words::duration(snapshot.watched_ns);
+    let gap = " ".repeat(8usize.saturating_sub(word.len()));
+    format!("{at:>8}  {}{gap} {text}", style.paint(ink, word))
+}
+
 /// The directory of Go's library as the target's compiler knew it, with its last slash: where the runtime's files are.
 fn go_root(snapshot: &Snapshot) -> Option<&str> {
     snapshot.sites.iter().filter(|s| s.system).find_map(|s| {
@@ -117,6 +125,7 @@ mod tests {
         s.losses.push(s.losses[0].clone());
         out.extend(lines(&s, &told.next(&s), Style::PLAIN));
         assert_eq!(lines(&s, &told.next(&s), Style::PLAIN), Vec::<String>::new());
+        out.push(left_out(&s, 12, Style::PLAIN));
         insta::assert_snapshot!(out.join("\n"));
     }
 

@@ -87,7 +87,8 @@ fn documented(section: &str) -> BTreeMap<String, String> {
 fn tables() -> BTreeMap<String, Vec<(String, String)>> {
     let mut tables: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut section = String::new();
-    for line in DOC.lines() {
+    // What follows is not of this serializer.
+    for line in DOC.lines().take_while(|l| *l != "## gostray.doctor/1") {
         if let Some(title) = line.strip_prefix('#') {
             section = title.trim_start_matches('#').trim().trim_matches('`').to_owned();
         } else if let Some(row) = line.strip_prefix("| `") {
@@ -172,7 +173,9 @@ fn every_field_of_the_live_lines_is_documented() {
             s.sites[1].verdict.kind = VerdictKind::Leak;
         }
     }
-    assert_eq!(emitted.len(), 2);
+    let value = serde_json::from_str(&left_out(&s, 12).unwrap()).unwrap();
+    collect("", &value, emitted.entry("Lines left out").or_default());
+    assert_eq!(emitted.len(), 3);
     for (section, emitted) in emitted {
         compare(section, &emitted);
     }
@@ -193,5 +196,6 @@ fn live_example() {
     s.watched_ns += 10_000_000_000;
     s.sites[0].live *= 2;
     out.extend(told.next(&s).iter().map(|c| live(&s, c).unwrap()));
+    out.push(left_out(&s, 12).unwrap());
     insta::assert_snapshot!(out.join("\n"));
 }

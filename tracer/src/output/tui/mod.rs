@@ -4,11 +4,17 @@
 mod draw;
 mod view;
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
 use std::time::Duration;
 
-use ratatui::DefaultTerminal;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::queue;
+use ratatui::crossterm::terminal::{LeaveAlternateScreen, disable_raw_mode};
 
 use crate::session::Snapshot;
 
@@ -26,9 +32,29 @@ pub enum Action {
 
 /// The terminal while the table is on it: alternate screen, raw mode. Dropping it gives the terminal back; so does
 /// the panic hook that [`start`](Self::start) installs, before the panic's message is printed.
+///
+/// What it draws it gives to its caller as bytes: a terminal that takes none must hold up a thread that has nothing else
+/// to do.
 pub struct Tui {
-    terminal: DefaultTerminal,
+    terminal: Terminal<CrosstermBackend<Frame>>,
+    frame: Frame,
     view: ViewState,
+    left: bool,
+}
+
+/// What was drawn and not yet taken.
+#[derive(Clone, Default)]
+struct Frame(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Frame {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Tui {
@@ -38,16 +64,22 @@ impl Tui {
     /// When standard output is no terminal or it refuses; nothing is changed then.
     pub fn start(color: bool) -> io::Result<Self> {
         // `try_init` may fail half-way, in raw mode.
-        let terminal = ratatui::try_init().inspect_err(|_| restore())?;
-        Ok(Self { terminal, view: ViewState::new(color) })
+        let start = || {
+            ratatui::try_init()?;
+            let frame = Frame::default();
+            let terminal = Terminal::new(CrosstermBackend::new(frame.clone()))?;
+            Ok(Self { terminal, frame, view: ViewState::new(color), left: false })
+        };
+        start().inspect_err(|_| restore())
     }
 
-    /// Draws a snapshot. Call it each second and after [`Action::Redraw`].
-    pub fn draw(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    /// Draws a snapshot: the bytes that make the terminal show it once it has had those of all earlier calls. Call it
+    /// each second and after [`Action::Redraw`].
+    pub fn draw(&mut self, snapshot: &Snapshot) -> io::Result<Vec<u8>> {
         self.view.update(snapshot);
         let view = &self.view;
         self.terminal.draw(|frame| draw(frame, snapshot, view))?;
-        Ok(())
+        Ok(self.frame.0.take())
     }
 
     /// Waits at most `timeout` for a key (`Duration::ZERO` only looks) and takes what is there. `None`: nothing that
@@ -71,9 +103,25 @@ impl Tui {
     }
 }
 
+impl Tui {
+    /// Gives the terminal's modes back at once, and its screen with the bytes that are returned.
+    pub fn leave(mut self) -> Vec<u8> {
+        self.left = true;
+        // Neither has anywhere to tell an error, and writing to memory makes none.
+        let _ = disable_raw_mode();
+        let mut bytes = self.frame.0.take();
+        let _ = queue!(bytes, LeaveAlternateScreen, Show);
+        bytes
+    }
+}
+
 impl Drop for Tui {
     fn drop(&mut self) {
-        restore();
+        if !self.left {
+            restore();
+            // The table hides it.
+            let _ = ratatui::crossterm::execute!(io::stdout(), Show);
+        }
     }
 }
 

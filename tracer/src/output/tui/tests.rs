@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use nix::pty::openpty;
@@ -131,9 +131,16 @@ fn keys_that_end_it() {
 fn child() {
     let Ok(how) = std::env::var("GOSTRAY_TUI_CHILD") else { return };
     let mut tui = Tui::start(true).unwrap();
-    tui.draw(&fixture()).unwrap();
+    let bytes = tui.draw(&fixture()).unwrap();
+    std::io::stdout().write_all(&bytes).unwrap();
     assert!(how != "panic", "the table is on the screen");
-    drop(tui);
+    if how == "leave" {
+        let bytes = tui.leave();
+        assert_eq!(ratatui::crossterm::terminal::is_raw_mode_enabled().ok(), Some(false));
+        std::io::stdout().write_all(&bytes).unwrap();
+    } else {
+        drop(tui);
+    }
 }
 
 /// Everything that the child wrote. Its terminal's settings must be as before.
@@ -171,11 +178,14 @@ fn on_a_terminal(how: &str) -> String {
 
 #[test]
 fn the_terminal_is_given_back() {
-    let written = on_a_terminal("end");
-    let enter = written.find("\u{1b}[?1049h").expect("the alternate screen was entered");
-    let leave = written.rfind("\u{1b}[?1049l").expect("and left");
-    assert!(enter < leave);
-    assert!(written[enter..leave].contains("fanout.go:57"), "the table was drawn");
+    for how in ["drop", "leave"] {
+        let written = on_a_terminal(how);
+        let enter = written.find("\u{1b}[?1049h").expect("the alternate screen was entered");
+        let leave = written.rfind("\u{1b}[?1049l").expect("and left");
+        assert!(enter < leave);
+        assert!(written[enter..leave].contains("fanout.go:57"), "the table was drawn");
+        assert!(written.rfind("\u{1b}[?25h") > written.rfind("\u{1b}[?25l"), "the cursor is back");
+    }
 }
 
 #[test]
