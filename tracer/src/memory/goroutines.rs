@@ -76,6 +76,14 @@ struct G {
     reason: u8,
 }
 
+/// What reading a g again came to.
+enum Settled {
+    Is(G),
+    /// It ended in between: nobody to tell of.
+    Ended,
+    InMotion,
+}
+
 impl G {
     fn alive(&self) -> bool {
         !matches!(self.status, status::IDLE | status::DEAD | status::DEAD_EXTRA)
@@ -193,7 +201,7 @@ impl Looker {
                 unreadable += 1;
                 continue;
             }
-            let g = self.parse(&room[i * size..(i + 1) * size]);
+            let mut g = self.parse(&room[i * size..(i + 1) * size]);
             let slot = self.slots[first + i];
             let alive = g.alive() && g.goid != 0;
             if slot.goid != 0 && (!alive || g.goid != slot.goid) {
@@ -207,15 +215,10 @@ impl Looker {
             }
             if g.goid != slot.goid {
                 // Not known here: the goid may still be the last owner's.
-                let mut again = vec![0; size];
-                match memory.read(addr.wrapping_add(from), &mut again) {
-                    Ok(()) if g.same_goroutine(&self.parse(&again)) => {}
-                    Ok(()) => {
-                        unreadable += 1;
-                        continue;
-                    }
-                    Err(MemoryError::Gone) => return Err(MemoryError::Gone),
-                    Err(_) => {
+                match self.settle(memory, addr.wrapping_add(from), g)? {
+                    Settled::Is(settled) => g = settled,
+                    Settled::Ended => continue,
+                    Settled::InMotion => {
                         unreadable += 1;
                         continue;
                     }
@@ -235,6 +238,28 @@ impl Looker {
         }
         self.room = room;
         Ok(unreadable)
+    }
+
+    /// Reads a g until two reads agree on who it is. `at` is where [`window`](Self::window) begins in it.
+    fn settle(&self, memory: &dyn ReadMemory, at: u64, first: G) -> Result<Settled, MemoryError> {
+        let mut bytes = vec![0; self.window().1];
+        let mut last = first;
+        for _ in 0..3 {
+            match memory.read(at, &mut bytes) {
+                Ok(()) => {}
+                Err(MemoryError::Gone) => return Err(MemoryError::Gone),
+                Err(_) => return Ok(Settled::InMotion),
+            }
+            let again = self.parse(&bytes);
+            if !again.alive() {
+                return Ok(Settled::Ended);
+            }
+            if last.same_goroutine(&again) {
+                return Ok(Settled::Is(again));
+            }
+            last = again;
+        }
+        Ok(Settled::InMotion)
     }
 
     /// The part of a g that is read: from its status to its start function.
