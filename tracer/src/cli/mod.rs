@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
-pub use print::{print, print_error};
+pub use print::{note, print, print_error};
 pub use screen::{Closing, Screen};
 
 const AFTER_HELP: &str = "\
