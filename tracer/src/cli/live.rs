@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use tracer_common::wire::end;
 
 use super::common::{Show, Watch};
+use super::print::note;
 use super::screen::Screen;
 use crate::drive::{self, Caught, Ending, Exit, Pace, View};
 use crate::event::message::Limits;
@@ -126,12 +127,12 @@ pub fn watch(
         let ends = watch
             .duration
             .map_or("Ctrl-C ends".to_owned(), |d| format!("ends after {}", humantime::format_duration(d)));
-        eprintln!(
-            "gostray: watching {} (process {}, {}); {ends}, then the report",
+        note(&format!(
+            "watching {} (process {}, {}); {ends}, then the report",
             target.comm(),
             target.pid(),
             binary.version(),
-        );
+        ));
     }
     let mut view = Shown { core: &core, screen, failed: None };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -144,7 +145,7 @@ pub fn watch(
     let Shown { screen, failed, .. } = view;
     let mut core = core.into_inner();
     core.pipeline.finish();
-    let shown = screen.finish(&core.pipeline.snapshot());
+    let closing = screen.report(&core.pipeline.snapshot());
     let closed = core.close();
     // A started program is seen to its end whatever has become of the watch: its signals and its exit are ours to pass on.
     let own = match exit {
@@ -156,7 +157,7 @@ pub fn watch(
     if let Some(failure) = failed {
         return Err(failure);
     }
-    let code = shown?;
+    let code = closing?.wait()?;
     Ok(if code == ExitCode::SUCCESS { own.into() } else { code })
 }
 
@@ -267,7 +268,7 @@ impl Core {
 }
 
 fn told(path: &Path, bytes: u64, records: u64) {
-    eprintln!("gostray: {records} records in {bytes} bytes are in {}", path.display());
+    note(&format!("{records} records in {bytes} bytes are in {}", path.display()));
 }
 
 /// The screen as the driver sees it.
@@ -346,7 +347,7 @@ fn outlive(
         return Ok(shell_code(status));
     }
     if ending.is_none_or(|e| e.reason != end::TARGET_EXITED) {
-        eprintln!("gostray: the watch is over; the program goes on");
+        note("the watch is over; the program goes on");
     }
     runtime.block_on(drive::until_exit(child.pid(), &mut |caught| pass_on(&child, caught))).map_err(wait)?;
     child.wait().map(shell_code).map_err(wait)
