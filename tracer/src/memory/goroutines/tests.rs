@@ -15,12 +15,14 @@ fn layout() -> Layout {
 }
 
 type Words = BTreeMap<u64, u64>;
+/// What the process does when its memory is read for the n-th time.
+type OnRead = Box<dyn Fn(u32, &mut Words)>;
 
 /// Words at addresses; everything else is not mapped. `on_read` may change them between two reads.
 struct Fake {
     words: RefCell<Words>,
     reads: Cell<u32>,
-    on_read: Box<dyn Fn(u32, &mut Words)>,
+    on_read: OnRead,
 }
 
 impl ReadMemory for Fake {
