@@ -181,3 +181,19 @@ fn outputs_that_are_there_already() {
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(gostray(&["report", name]).status.code(), Some(0));
 }
+
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn a_kernel_older_than_supported() {
+    let mut program = Fixture::new("demo").start(&[]).unwrap();
+    // The personality UNAME26 makes `uname` answer 2.6.x (`kernel/sys.c`, override_release), to us alone.
+    let output = Command::new("setarch")
+        .args(["x86_64", "--uname-2.6"])
+        .arg(binary())
+        .args(["attach", &program.pid().to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    refused(&output, 21, "is older than 5.10");
+    assert!(program.is_alive().unwrap());
+}

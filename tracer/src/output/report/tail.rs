@@ -182,7 +182,8 @@ pub fn certainty(page: &mut Page, snapshot: &Snapshot) {
         .filter(|s| !s.system && s.verdict.kind != VerdictKind::Leak && !s.verdict.missing.is_empty())
         .count() as u64;
     if waiting > 0 {
-        doubts.push(format!("{} need more to be judged", words::count(waiting, "site")));
+        let needs = if waiting == 1 { "needs" } else { "need" };
+        doubts.push(format!("{} {needs} more to be judged", words::count(waiting, "site")));
     }
     let basis = "verdicts are from growth and survival, which is strong evidence and no proof";
     let text = if doubts.is_empty() {
