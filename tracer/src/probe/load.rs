@@ -83,6 +83,8 @@ impl Loaded {
         let level: u8 = if options.diagnostics { 4 } else { 0 };
         let layout = layout_bytes(&options.layout);
         let mut ebpf = EbpfLoader::new()
+            // Nothing of the object is relocated against the kernel's types; reading them takes 30 ms.
+            .btf(None)
             .override_global("LAYOUT", &layout[..], true)
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", options.ring_bytes)
