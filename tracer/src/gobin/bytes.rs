@@ -30,6 +30,12 @@ pub fn c_str(data: &[u8], at: u64, max: usize) -> Option<&[u8]> {
     memchr::memchr(0, rest).map(|end| &rest[..end])
 }
 
+/// Whether `text` and its NUL stand at `at`.
+pub fn is_c_str(data: &[u8], at: u32, text: &str) -> bool {
+    let rest = data.get(at as usize..).unwrap_or_default();
+    rest.starts_with(text.as_bytes()) && rest.get(text.len()) == Some(&0)
+}
+
 /// An unsigned LEB128 number of at most 32 bits and what follows it (Go's `readvarint`, runtime/symtab.go).
 pub fn uvarint(data: &[u8]) -> Option<(u32, &[u8])> {
     let mut value = 0u32;
@@ -62,6 +68,14 @@ mod tests {
         assert_eq!(c_str(b"ab\0cd", 0, 10), Some(&b"ab"[..]));
         assert_eq!(c_str(b"ab\0cd", 3, 10), None);
         assert_eq!(c_str(b"abcdef\0", 0, 3), None);
+    }
+
+    #[test]
+    fn a_name_is_compared_to_its_nul() {
+        assert!(is_c_str(b"ab\0abc\0", 0, "ab") && is_c_str(b"ab\0abc\0", 3, "abc"));
+        assert!(!is_c_str(b"ab\0abc\0", 3, "ab"), "a prefix");
+        assert!(!is_c_str(b"ab", 0, "ab"), "cut off");
+        assert!(!is_c_str(b"ab\0", u32::MAX, ""));
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The ELF file as the kernel sees it: what is mapped where. Section headers and symbols are hints only; a file
 //! may have been stripped of both.
 
-use std::fmt::Write as _;
-
 use object::Endianness::{self, Little};
-use object::elf::{self, FileHeader64, ProgramHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
+use object::read::elf::{
+    CompressionHeader as _, FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym,
+};
+use object::read::{CompressedData, CompressionFormat};
 
-use super::bytes;
+use super::bytes::{self, c_str, is_c_str};
 use super::error::GoBinError;
+use super::limits::{MAX_PROGRAM_HEADERS, MAX_SEARCHED, MAX_SECTION_NAME, MAX_SECTIONS, MAX_SYMBOLS};
 
 /// One `PT_LOAD`: what the kernel maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,24 +39,29 @@ impl Segment {
     }
 }
 
-/// A hostile header may claim 65,535 of them; linkers write about a dozen.
-const MAX_PROGRAM_HEADERS: usize = 256;
-/// Go's external linking with `-ffunction-sections` C code stays far below.
-const MAX_SECTIONS: usize = 4096;
+const PAGE: usize = 4096;
 
 #[derive(Debug)]
 pub struct Image<'d> {
-    data: &'d [u8],
+    pub(super) data: &'d [u8],
     header: &'d FileHeader64<Endianness>,
-    program_headers: &'d [ProgramHeader64<Endianness>],
+    pub(super) program_headers: &'d [ProgramHeader64<Endianness>],
     segments: Vec<Segment>,
 }
 
 impl<'d> Image<'d> {
     pub fn parse(data: &'d [u8]) -> Result<Self, GoBinError> {
         check_machine(data)?;
+        Self::of_any_machine(data)
+    }
+
+    /// [`Self::parse`], for what does not depend on the machine; 64 bits and little endian all the same.
+    pub fn of_any_machine(data: &'d [u8]) -> Result<Self, GoBinError> {
         let damaged = |what| GoBinError::DamagedElf { what };
         let header = FileHeader64::<Endianness>::parse(data).map_err(|_| damaged("its header"))?;
+        if !header.is_little_endian() {
+            return Err(damaged("it is big endian"));
+        }
         let kind = header.e_type(Little);
         if kind != elf::ET_EXEC && kind != elf::ET_DYN {
             return Err(GoBinError::NotExecutable { kind: kind.0 });
@@ -84,7 +91,14 @@ impl<'d> Image<'d> {
         if segments.is_empty() {
             return Err(damaged("no segment to map"));
         }
-        Ok(Self { data, header, program_headers, segments })
+        let image = Self { data, header, program_headers, segments };
+        // Linkers let segments share a page at most. More would make every search through them as long as one likes.
+        let shown: usize =
+            image.segments.iter().map(|s| image.segment_bytes(s).len().saturating_sub(PAGE)).sum();
+        if shown > data.len() {
+            return Err(damaged("segments that show the same bytes several times"));
+        }
+        Ok(image)
     }
 
     pub fn segments(&self) -> &[Segment] {
@@ -124,6 +138,35 @@ impl<'d> Image<'d> {
         &self.data[start..end]
     }
 
+    /// Where `needle` stands in the segments that `choice` takes, in the order of segments. What lies behind
+    /// [`MAX_SEARCHED`] bytes is left out, and [`Self::is_too_large`] says so.
+    pub fn find<'a>(
+        &'a self,
+        needle: &[u8],
+        choice: impl Fn(&Segment) -> bool + 'a,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let finder = memchr::memmem::Finder::new(needle).into_owned();
+        let mut left = MAX_SEARCHED;
+        let chosen = self.segments.iter().filter(move |s| choice(s));
+        chosen.flat_map(move |s| {
+            let data = self.segment_bytes(s);
+            let data = &data[..data.len().min(left)];
+            left -= data.len();
+            let finder = finder.clone();
+            let mut from = 0;
+            std::iter::from_fn(move || {
+                let at = from + finder.find(&data[from..])?;
+                from = at + 1;
+                Some(s.vaddr + at as u64)
+            })
+        })
+    }
+
+    /// More than one search looks through.
+    pub fn is_too_large(&self) -> bool {
+        self.segments.iter().map(|s| self.segment_bytes(s).len()).sum::<usize>() > MAX_SEARCHED
+    }
+
     /// All file-backed bytes from `vaddr` to the end of its segment.
     pub fn bytes_from(&self, vaddr: u64) -> Option<&'d [u8]> {
         let s = self.segment_of(vaddr)?;
@@ -142,29 +185,81 @@ impl<'d> Image<'d> {
         self.segment_of(vaddr).is_some()
     }
 
-    fn sections(&self) -> Option<SectionTable<'d, FileHeader64<Endianness>>> {
+    pub(super) fn sections(&self) -> Option<SectionTable<'d, FileHeader64<Endianness>>> {
         let sections = self.header.sections(Little, self.data).ok()?;
         (sections.len() <= MAX_SECTIONS).then_some(sections)
     }
 
-    /// Address of a section; a hint, to be checked like any other candidate.
-    pub fn section_address(&self, name: &str) -> Option<u64> {
-        let (_, section) = self.sections()?.section_by_name(Little, name.as_bytes())?;
-        Some(section.sh_addr(Little))
+    /// Sections and their names. A name that goes on too long is left out with its section: in a table of names without a
+    /// NUL each would be read to the table's end.
+    pub(super) fn named_sections(&self) -> impl Iterator<Item = (&'d [u8], &'d SectionHeader64<Endianness>)> {
+        let found = || {
+            let sections = self.sections()?;
+            let strings = self.header.section_strings_index(Little, self.data).ok()?;
+            Some((sections, sections.section(strings).ok()?.data(Little, self.data).ok()?))
+        };
+        found().into_iter().flat_map(|(sections, strings)| {
+            sections
+                .iter()
+                .filter_map(move |s| Some((c_str(strings, s.sh_name(Little).into(), MAX_SECTION_NAME)?, s)))
+        })
     }
 
-    /// Addresses of the named data symbols, in the order asked for. All absent when the file is stripped.
+    pub(super) fn section(&self, name: &str) -> Option<&'d SectionHeader64<Endianness>> {
+        self.named_sections().find(|s| s.0 == name.as_bytes()).map(|s| s.1)
+    }
+
+    /// Address of a section; a hint, to be checked like any other candidate.
+    pub fn section_address(&self, name: &str) -> Option<u64> {
+        Some(self.section(name)?.sh_addr(Little))
+    }
+
+    /// A debug section as it stands in the file, `.debug_…` or the older compressed `.zdebug_…`.
+    pub fn debug_section(&self, id: gimli::SectionId) -> Option<CompressedData<'d>> {
+        if let Some(section) = self.section(id.name()) {
+            let Some((header, offset, size)) = section.compression(Little, self.data).ok()? else {
+                return Some(CompressedData::none(section.data(Little, self.data).ok()?));
+            };
+            let format = match header.ch_type(Little) {
+                elf::ELFCOMPRESS_ZLIB => CompressionFormat::Zlib,
+                elf::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
+                _ => CompressionFormat::Unknown,
+            };
+            let data = bytes::slice(self.data, offset, size)?;
+            return Some(CompressedData { format, data, uncompressed_size: header.ch_size(Little) });
+        }
+        // Go up to 1.18 and old linkers: "ZLIB", then the size, big endian.
+        let section = self.section(&format!(".z{}", &id.name()[1..]))?;
+        let (head, data) = section.data(Little, self.data).ok()?.split_at_checked(12)?;
+        let size = head.strip_prefix(b"ZLIB")?;
+        let uncompressed_size = u64::from_be_bytes(size.try_into().ok()?);
+        Some(CompressedData { format: CompressionFormat::Zlib, data, uncompressed_size })
+    }
+
+    /// Addresses of the named data symbols, in the order asked for. All absent when the file is stripped, or when its
+    /// table is too long to be one.
     pub fn data_symbols<const N: usize>(&self, names: [&str; N]) -> [Option<u64>; N] {
         let mut found = [None; N];
-        let Some(sections) = self.sections() else { return found };
-        let Ok(table) = sections.symbols(Little, self.data, elf::SHT_SYMTAB) else { return found };
-        for symbol in table.iter() {
-            let Ok(name) = symbol.name(Little, table.strings()) else { continue };
-            if let Some(i) = names.iter().position(|n| n.as_bytes() == name) {
+        let Some((symbols, strings)) = self.symbols(elf::SHT_SYMTAB) else { return found };
+        // A part of the table could hold the half of what must agree.
+        if symbols.len() > MAX_SYMBOLS {
+            return found;
+        }
+        for symbol in symbols {
+            let at = symbol.st_name(Little);
+            if let Some(i) = names.iter().position(|name| is_c_str(strings, at, name)) {
                 found[i] = Some(symbol.st_value(Little));
             }
         }
         found
+    }
+
+    /// A symbol table and its names.
+    pub(super) fn symbols(&self, kind: elf::SectionType) -> Option<(&'d [Sym64<Endianness>], &'d [u8])> {
+        let sections = self.sections()?;
+        let table = sections.symbols(Little, self.data, kind).ok()?;
+        let strings = sections.section(table.string_section()).ok()?.data(Little, self.data).ok()?;
+        Some((table.symbols(), strings))
     }
 
     /// The dynamic section, which the loader reads: entries of 16 bytes.
@@ -173,35 +268,25 @@ impl<'d> Image<'d> {
         self.bytes(p.p_vaddr(Little), p.p_filesz(Little))
     }
 
-    /// GNU build id in hex, else Go's own build id as it stands.
-    pub fn build_id(&self) -> Option<String> {
-        let mut go = None;
-        for p in self.program_headers.iter().filter(|p| p.p_type(Little) == elf::PT_NOTE) {
-            let Ok(Some(mut notes)) = p.notes(Little, self.data) else { continue };
-            while let Ok(Some(note)) = notes.next() {
-                let desc = note.desc();
-                // A real one has 8 to 83 bytes; a hostile one must not fill the report.
-                if desc.is_empty() || desc.len() > 256 {
-                    continue;
-                }
-                if note.name() == b"GNU" && note.n_type(Little) == elf::NT_GNU_BUILD_ID {
-                    return Some(hex(desc));
-                }
-                // cmd/internal/buildid: note "Go", type 4.
-                if note.name() == b"Go" && note.n_type(Little).0 == 4 {
-                    go = std::str::from_utf8(desc).ok().map(str::to_owned);
-                }
-            }
-        }
-        go
+    /// Something else than the kernel loads it: it is dynamically linked.
+    pub fn has_interpreter(&self) -> bool {
+        self.program_headers.iter().any(|p| p.p_type(Little) == elf::PT_INTERP)
     }
-}
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    pub fn has_section_headers(&self) -> bool {
+        self.sections().is_some_and(|s| !s.is_empty())
+    }
+
+    /// A symbol table that is not only the loader's.
+    pub fn has_symbols(&self) -> bool {
+        self.section(".symtab").is_some()
+    }
+
+    /// Where the notes stand in memory, and what they are.
+    pub fn notes(&self) -> impl Iterator<Item = (u64, &'d [u8])> + '_ {
+        let notes = self.program_headers.iter().filter(|p| p.p_type(Little) == elf::PT_NOTE);
+        notes.filter_map(|p| Some((p.p_vaddr(Little), self.bytes(p.p_vaddr(Little), p.p_filesz(Little))?)))
+    }
 }
 
 /// Looks at the identification before anything of 64 bits is assumed, so that an arm or i386 file is named.

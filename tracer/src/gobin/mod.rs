@@ -8,34 +8,53 @@
 
 mod buildinfo;
 mod bytes;
+mod debug;
+mod debug_file;
 mod elf;
 mod error;
 mod globals;
+mod identity;
 mod inline;
+mod kind;
 mod layout;
+mod limits;
 mod moduledata;
+mod odd;
 mod pclntab;
 mod pcvalue;
 mod reloc;
+mod symtab;
 mod system;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 mod version;
+mod wrapper;
 
+pub use debug::{DebugError, DebugSections};
+pub use debug_file::{DebugImage, Parts};
 pub use elf::Segment;
 pub use error::{GoBinError, Reason};
 pub use globals::{Globals, WaitReasonTable};
-pub use layout::{HchanLayout, Layout, LayoutError, SudogLayout, newest as newest_layout};
+pub use identity::{BuildIds, DebugLink, Mismatch, Proof};
+pub use kind::BuildKind;
+pub use layout::{
+    Described, DwarfError, Goroutines, HchanLayout, Layout, LayoutError, Measured, ModuleOffsets, Offsets,
+    SudogLayout, Table, Unfit, Unknown, described, newest as newest_layout,
+};
 pub use pclntab::{Func, FuncTable};
+pub use symtab::CodeSymbols;
 pub use system::is_system_start;
 pub use version::GoVersion;
+
+use std::ops::Range;
 
 use crate::event::message::Frame;
 use buildinfo::BuildInfo;
 use elf::Image;
 use inline::Trees;
+use layout::Runtime;
 use moduledata::Missing;
 
 /// A Go executable. Borrows the file's bytes; holds little of its own.
@@ -43,8 +62,12 @@ use moduledata::Missing;
 pub struct GoBinary<'d> {
     image: Image<'d>,
     info: BuildInfo<'d>,
+    /// What is known about the runtime of this version.
+    runtime: Result<Runtime, LayoutError>,
     functions: FuncTable<'d>,
     trees: Option<Trees<'d>>,
+    /// `runtime.firstmoduledata`.
+    module: u64,
 }
 
 impl<'d> GoBinary<'d> {
@@ -52,21 +75,25 @@ impl<'d> GoBinary<'d> {
     /// pass over the file.
     pub fn parse(data: &'d [u8]) -> Result<Self, GoBinError> {
         let image = Image::parse(data)?;
-        let info = buildinfo::find(&image)?;
-        let version = || info.version.raw.clone();
+        let info = buildinfo::find(&image).map_err(|e| odd::explain(&image, data, e))?;
         if !info.version.at_least(1, 19) {
-            return Err(GoBinError::TooOld { version: version() });
+            return Err(GoBinError::TooOld { version: info.version.raw });
         }
-        let (module, header) = moduledata::find(&image, &info.version).map_err(|missing| match missing {
-            Missing::Pclntab => GoBinError::NoPclntab { version: version() },
-            Missing::ModuleData => GoBinError::NoModuledata { version: version() },
-        })?;
-        let functions = image
-            .bytes_from(module.pclntab)
-            .and_then(|table| FuncTable::new(table, &header, module.text, wrapper_id(&info.version)))
-            .ok_or_else(|| GoBinError::NoPclntab { version: version() })?;
-        let trees = module.gofunc.and_then(|at| image.bytes_from(at)).map(Trees);
-        Ok(Self { image, info, functions, trees })
+        let mut runtime = layout::find(&info.version, || DebugSections::load(&image));
+        let (functions, trees, module) = tables(&image, &info.version, &mut runtime)?;
+        Ok(Self { image, info, runtime, functions, trees, module })
+    }
+
+    /// Takes what the executable does not tell from the debug information in a file of its own. Needed for versions
+    /// that were not measured only; after it, [`Self::layout`], wrappers and inline trees are known.
+    pub fn learn(&mut self, debug: &DebugSections<'_>) -> Result<(), GoBinError> {
+        if self.runtime.is_err() {
+            let mut runtime = layout::from_debug(&self.info.version, debug);
+            (self.functions, self.trees, self.module) =
+                tables(&self.image, &self.info.version, &mut runtime)?;
+            self.runtime = runtime;
+        }
+        Ok(())
     }
 
     pub fn version(&self) -> &GoVersion {
@@ -80,7 +107,22 @@ impl<'d> GoBinary<'d> {
 
     /// GNU build id in hex, else Go's build id.
     pub fn build_id(&self) -> Option<String> {
-        self.image.build_id()
+        let ids = self.build_ids();
+        ids.gnu.or(ids.go)
+    }
+
+    pub fn build_ids(&self) -> BuildIds {
+        identity::build_ids(&self.image)
+    }
+
+    /// Where the file says that its debug information is.
+    pub fn debug_link(&self) -> Option<DebugLink> {
+        identity::debug_link(&self.image)
+    }
+
+    /// Where the notes stand in memory (as linked) and what the file has there; the build id is in one of them.
+    pub fn notes(&self) -> impl Iterator<Item = (u64, &'d [u8])> + '_ {
+        self.image.notes()
     }
 
     /// Position independent: a load bias is to be expected.
@@ -118,14 +160,43 @@ impl<'d> GoBinary<'d> {
         inline::frames(&self.functions, self.trees, &f, pc, &self.info.version.raw)
     }
 
+    /// What the function that begins at `entry` calls, when it is a wrapper of the compiler's around one call: the `f` of
+    /// `go f(x)`.
+    pub fn wrapped(&self, entry: u64) -> Option<Frame> {
+        let f = self.functions.by_pc(entry).filter(|f| f.entry == entry)?;
+        let code = self.image.bytes(f.entry, f.size())?;
+        wrapper::wrapped(&self.functions, self.trees, &f, code)
+    }
+
     /// Addresses of the runtime variables a look needs.
     pub fn globals(&self) -> Globals {
-        globals::find(&self.image, &self.functions)
+        globals::find(&self.image, &self.functions, self.module)
     }
 
     /// Offsets in the runtime's structs for this exact version.
     pub fn layout(&self) -> Result<Layout, LayoutError> {
-        layout::layout(&self.info.version)
+        self.runtime.as_ref().map(Runtime::layout).map_err(Clone::clone)
+    }
+
+    /// [`Self::layout`], with the debug information in a file of its own to help.
+    pub fn layout_from(&self, debug: &DebugSections<'_>) -> Result<Layout, LayoutError> {
+        self.layout()
+            .or_else(|_| layout::from_debug(&self.info.version, debug).map(|runtime| runtime.layout()))
+    }
+
+    /// The file's own debug information. Costs nothing but section look-ups unless it is compressed.
+    pub fn debug_sections(&self) -> Result<DebugSections<'d>, DebugError> {
+        DebugSections::load(&self.image)
+    }
+
+    /// The file has debug information itself, whatever it is worth.
+    pub fn has_debug_info(&self) -> bool {
+        self.image.debug_section(gimli::SectionId::DebugInfo).is_some()
+    }
+
+    /// Functions of the ELF symbol table; empty in a stripped file. One pass over the table.
+    pub fn code_symbols(&self) -> CodeSymbols<'d> {
+        CodeSymbols::load(&self.image)
     }
 
     /// Entries of the functions into which the compiler inlined a function called `name`. A probe on the function
@@ -142,13 +213,49 @@ impl<'d> GoBinary<'d> {
     }
 }
 
-/// `FuncID_wrapper` (internal/abi/symtab.go; before 1.21 runtime/symtab.go). Measured but for 1.20, where the list of
-/// ids is that of 1.19.
-fn wrapper_id(version: &GoVersion) -> Option<u8> {
-    match (version.major, version.minor) {
-        (1, 19..=21) => Some(21),
-        (1, 22..=24) => Some(22),
-        (1, 25..=27) => Some(23),
-        _ => None,
+/// The Go version of a file that may be no program of its own: a shared library.
+pub fn go_version_in(data: &[u8]) -> Option<GoVersion> {
+    let image = Image::parse(data).ok()?;
+    Some(buildinfo::find(&image).ok()?.version)
+}
+
+/// The runtime's structs as the type descriptors in an ELF file (of any machine of 64 bits) describe them; `types` is
+/// from `runtime.types` to `runtime.etypes`, as linked.
+pub fn described_by_types(data: &[u8], types: Range<u64>) -> Result<Goroutines, Unfit> {
+    let not_elf = |_| Unfit::Missing { what: "an ELF file".to_owned() };
+    layout::by_types(&Image::of_any_machine(data).map_err(not_elf)?, &types)
+}
+
+/// Function table, inline trees and the address of the module data, as far as the version's runtime is known; where that is not sure, it is compared
+/// with the program.
+fn tables<'d>(
+    image: &Image<'d>,
+    version: &GoVersion,
+    runtime: &mut Result<Runtime, LayoutError>,
+) -> Result<(FuncTable<'d>, Option<Trees<'d>>, u64), GoBinError> {
+    let name = || version.raw.clone();
+    if let Err(LayoutError::Unknown { dwarf: DwarfError::Unfit(Unfit::Form { what }), .. }) = runtime {
+        return Err(GoBinError::UnknownForm { version: name(), what: what.clone() });
     }
+    let offsets = runtime.as_ref().ok().map(|r| &r.offsets);
+    let (module, header) =
+        moduledata::find(image, offsets.map(|o| o.moduledata)).map_err(|missing| match missing {
+            Missing::Pclntab => odd::altered_table(image, &version.raw)
+                .unwrap_or_else(|| GoBinError::NoPclntab { version: name() }),
+            Missing::ModuleData => GoBinError::NoModuledata { version: name() },
+        })?;
+    let functions = image
+        .bytes_from(module.pclntab)
+        .and_then(|table| FuncTable::new(table, &header, module.text, offsets.map(|o| o.wrapper_id)))
+        .ok_or_else(|| GoBinError::NoPclntab { version: name() })?;
+    if let Some(e) = odd::altered_names(&functions, &version.raw) {
+        return Err(e);
+    }
+    let trees = module.gofunc.and_then(|at| image.bytes_from(at)).map(Trees);
+    if let Ok(known) = runtime
+        && let Some(types) = &module.types
+    {
+        known.compare(image, types, version).unwrap_or_else(|e| *runtime = Err(e));
+    }
+    Ok((functions, trees, module.at))
 }

@@ -5,12 +5,14 @@
 //! inline trees are.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::bytes::u64_at;
-use super::elf::Image;
+use super::elf::{Image, Segment};
+use super::layout::ModuleOffsets;
+use super::limits::{MAX_RELOCATIONS, MAX_SEARCHED, MAX_SEARCHED_AGAIN};
 use super::pclntab::{self, Header};
 use super::reloc::Relocations;
-use super::version::GoVersion;
 
 mod at {
     pub const PC_HEADER: u64 = 0;
@@ -22,17 +24,21 @@ mod at {
     pub const TEXT: u64 = 176;
     pub const ETEXT: u64 = 184;
 }
-/// Covers every field read here in every version.
-const READ: u64 = 352;
+/// Up to `etext`; `gofunc` comes later.
+const READ: u64 = 192;
 /// Wrong candidates are few: the magic is eight bytes long.
 const MAX_CANDIDATES: usize = 32;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ModuleData {
+    /// Where it is, as linked.
+    pub at: u64,
     pub pclntab: u64,
     pub text: u64,
     /// What FUNCDATA offsets count from; absent where its place is not known for the version.
     pub gofunc: Option<u64>,
+    /// Where type descriptors are; absent likewise.
+    pub types: Option<Range<u64>>,
 }
 
 /// What was found, or which of the two was missing.
@@ -41,12 +47,14 @@ pub enum Missing {
     ModuleData,
 }
 
-/// Finds function table and module data: a table counts only when a module data points to it.
-pub fn find(image: &Image<'_>, version: &GoVersion) -> Result<(ModuleData, Header), Missing> {
+/// Finds function table and module data: a table counts only when a module data points to it. `more` is where other
+/// fields are, when that is known.
+pub fn find(image: &Image<'_>, more: Option<ModuleOffsets>) -> Result<(ModuleData, Header), Missing> {
     let mut missing = Missing::Pclntab;
+    let mut left = Left { bytes: MAX_SEARCHED_AGAIN, relocations: MAX_RELOCATIONS };
     for vaddr in candidates(image).take(MAX_CANDIDATES) {
         let Some(header) = image.bytes_from(vaddr).and_then(Header::parse) else { continue };
-        if let Some(module) = pointing_to(image, vaddr, &header, version) {
+        if let Some(module) = pointing_to(image, vaddr, &header, more, &mut left) {
             return Ok((module, header));
         }
         missing = Missing::ModuleData;
@@ -54,31 +62,42 @@ pub fn find(image: &Image<'_>, version: &GoVersion) -> Result<(ModuleData, Heade
     Err(missing)
 }
 
+/// The two magics differ in their first byte: one search finds both.
 fn candidates<'a>(image: &'a Image<'_>) -> impl Iterator<Item = u64> + 'a {
     let hints = [".gopclntab", ".data.rel.ro.gopclntab"].into_iter().filter_map(|s| image.section_address(s));
-    let scanned = image.segments().iter().flat_map(move |s| {
-        [pclntab::MAGIC_120, pclntab::MAGIC_118].into_iter().flat_map(move |magic| {
-            let data = image.segment_bytes(s);
-            // The needle is short-lived, so the positions are collected; bounded by `take`.
-            let hits: Vec<u64> = memchr::memmem::find_iter(data, &magic)
-                .map(|at| s.vaddr + at as u64)
-                .filter(|vaddr| vaddr.is_multiple_of(4))
-                .take(MAX_CANDIDATES)
-                .collect();
-            hits
-        })
-    });
-    hints.chain(scanned)
+    let ends = &pclntab::MAGIC_120[1..];
+    let data = image.find(ends, |s| !s.is_executable());
+    // Some linkers put everything that is only read beside the code.
+    let code = image.find(ends, Segment::is_executable);
+    let whole = |at: &u64| {
+        at.is_multiple_of(4)
+            && image.bytes(*at, 8).is_some_and(|m| m == pclntab::MAGIC_120 || m == pclntab::MAGIC_118)
+    };
+    hints.chain(data.chain(code).filter_map(|at| at.checked_sub(1)).filter(whole))
 }
 
-fn pointing_to(image: &Image<'_>, pclntab: u64, header: &Header, version: &GoVersion) -> Option<ModuleData> {
+/// How far one file is searched for what points to its function table, over all candidates.
+struct Left {
+    bytes: usize,
+    relocations: usize,
+}
+
+fn pointing_to(
+    image: &Image<'_>,
+    pclntab: u64,
+    header: &Header,
+    more: Option<ModuleOffsets>,
+    left: &mut Left,
+) -> Option<ModuleData> {
+    let read = more.map_or(READ, |at| READ.max(u64::from(at.gofunc.max(at.types).max(at.etypes)) + 8));
     let needle = [pclntab.to_le_bytes(), pclntab.checked_add(header.funcname)?.to_le_bytes()].concat();
-    let in_place = image.segments().iter().filter(|s| s.is_writable()).flat_map(|s| {
-        memchr::memmem::find_iter(image.segment_bytes(s), &needle).map(|at| s.vaddr + at as u64)
-    });
+    let writable: usize =
+        image.segments().iter().filter(|s| s.is_writable()).map(|s| image.segment_bytes(s).len()).sum();
+    left.bytes = left.bytes.checked_sub(writable.min(MAX_SEARCHED))?;
+    let in_place = image.find(&needle, Segment::is_writable);
     for vaddr in in_place.filter(|a| a.is_multiple_of(8)).take(MAX_CANDIDATES) {
-        if let Some(data) = image.bytes(vaddr, READ)
-            && let Some(module) = check(image, data, pclntab, header, version)
+        if let Some(data) = image.bytes(vaddr, read)
+            && let Some(module) = check(image, (vaddr, data), pclntab, header, more)
         {
             return Some(module);
         }
@@ -88,12 +107,18 @@ fn pointing_to(image: &Image<'_>, pclntab: u64, header: &Header, version: &GoVer
     }
     // Some linkers leave relocated words zero in the file: then the relocations say what the words will be.
     let relocations = Relocations::of(image)?;
+    let mut pass = || {
+        left.relocations = left.relocations.checked_sub(relocations.len())?;
+        Some(())
+    };
+    pass()?;
     for vaddr in relocations.places_of(pclntab).take(MAX_CANDIDATES) {
-        if let Some(data) = image.bytes(vaddr, READ)
-            && let data = relocations.apply(vaddr, Cow::Borrowed(data))
-            && let Some(module) = check(image, &data, pclntab, header, version)
-        {
-            return Some(module);
+        if let Some(data) = image.bytes(vaddr, read) {
+            pass()?;
+            let data = relocations.apply(vaddr, Cow::Borrowed(data));
+            if let Some(module) = check(image, (vaddr, &data), pclntab, header, more) {
+                return Some(module);
+            }
         }
     }
     None
@@ -102,10 +127,10 @@ fn pointing_to(image: &Image<'_>, pclntab: u64, header: &Header, version: &GoVer
 /// A chance hit is ruled out: two pointers, a length and the first and last function must agree with the table.
 fn check(
     image: &Image<'_>,
-    data: &[u8],
+    (at, data): (u64, &[u8]),
     pclntab: u64,
     h: &Header,
-    version: &GoVersion,
+    more: Option<ModuleOffsets>,
 ) -> Option<ModuleData> {
     let word = |at| u64_at(data, at);
     let (text, etext) = (word(at::TEXT)?, word(at::ETEXT)?);
@@ -123,19 +148,10 @@ fn check(
     if !agrees {
         return None;
     }
-    let gofunc = match gofunc_offset(version) {
-        Some(at) => Some(word(at).filter(|&a| image.is_mapped(a))?),
-        None => None,
-    };
-    Some(ModuleData { pclntab, text, gofunc })
-}
-
-/// Measured from DWARF in 1.19.8, 1.21.13 to 1.27.3; not moved inside any minor compared.
-fn gofunc_offset(version: &GoVersion) -> Option<u64> {
-    match (version.major, version.minor) {
-        (1, 18 | 19) => Some(304),
-        (1, 20..=26) => Some(320),
-        (1, 27) => Some(344),
-        _ => None,
+    let (mut gofunc, mut types) = (None, None);
+    if let Some(more) = more {
+        gofunc = Some(word(u64::from(more.gofunc)).filter(|&a| image.is_mapped(a))?);
+        types = Some(word(u64::from(more.types))?..word(u64::from(more.etypes))?);
     }
+    Some(ModuleData { at, pclntab, text, gofunc, types })
 }

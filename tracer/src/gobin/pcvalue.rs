@@ -1,9 +1,11 @@
 //! pc tables: a value for every pc of a function, as pairs of deltas (runtime/symtab.go: `step`, `pcvalue`).
 
 use super::bytes::uvarint;
+use super::limits::MAX_PAIRS;
 
-/// A table has at most one pair per instruction; functions of a million instructions do not exist.
-const MAX_PAIRS: usize = 1 << 20;
+/// How many pairs may still be walked for one question.
+#[derive(Debug)]
+pub struct Steps(pub usize);
 
 /// Walks a table: yields `(end, value)`, the value holding for the pcs before `end` (and from the previous `end`).
 /// Ends at the table's end, at the function's end, and at anything damaged.
@@ -48,12 +50,19 @@ impl Iterator for Runs<'_> {
     }
 }
 
-/// The value that holds at `pc`.
-pub fn at(table: &[u8], entry: u64, end: u64, pc: u64) -> Option<i32> {
+/// The value that holds at `pc`; nothing, too, when the steps are used up.
+pub fn at(table: &[u8], entry: u64, end: u64, pc: u64, steps: &mut Steps) -> Option<i32> {
     if pc < entry || pc >= end {
         return None;
     }
-    Runs::new(table, entry, end).find(|&(until, _)| pc < until).map(|(_, value)| value)
+    let mut runs = Runs::new(table, entry, end).take(steps.0);
+    let found = runs.by_ref().inspect(|_| steps.0 -= 1).find(|&(until, _)| pc < until);
+    found.map(|(_, value)| value)
+}
+
+/// Where the table ends, and so the function's code; nothing, too, when the steps are used up.
+pub fn end(table: &[u8], entry: u64, end: u64, steps: &mut Steps) -> Option<u64> {
+    Runs::new(table, entry, end).take(steps.0).inspect(|_| steps.0 -= 1).last().map(|(until, _)| until)
 }
 
 #[cfg(test)]
@@ -62,6 +71,10 @@ mod tests {
 
     /// Value 0 for 4 bytes, then 8 for 2 bytes, then −1 for 10.
     const TABLE: &[u8] = &[2, 4, 16, 2, 17, 10, 0];
+
+    fn at(table: &[u8], entry: u64, end: u64, pc: u64) -> Option<i32> {
+        super::at(table, entry, end, pc, &mut Steps(100))
+    }
 
     #[test]
     fn values_hold_up_to_the_next_change() {
@@ -75,6 +88,15 @@ mod tests {
     fn first_pair_may_have_no_delta() {
         assert_eq!(at(&[0, 4, 2, 4, 0], 0, 8, 3), Some(-1));
         assert_eq!(at(&[0, 4, 2, 4, 0], 0, 8, 4), Some(0));
+    }
+
+    #[test]
+    fn every_pair_walked_is_a_step() {
+        let mut steps = Steps(5);
+        assert_eq!(super::at(TABLE, 100, 116, 105, &mut steps), Some(8));
+        assert_eq!(steps.0, 3);
+        assert_eq!(end(TABLE, 100, 116, &mut steps), Some(116));
+        assert_eq!((steps.0, super::at(TABLE, 100, 116, 100, &mut steps)), (0, None));
     }
 
     #[test]

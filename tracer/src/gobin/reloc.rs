@@ -30,6 +30,10 @@ impl<'d> Relocations<'d> {
         Some(Self { table: image.bytes(at?, size?)? })
     }
 
+    pub fn len(&self) -> usize {
+        self.table.len() / RELA as usize
+    }
+
     fn iter(&self) -> impl Iterator<Item = (u64, u64)> + use<'d> {
         let table = self.table;
         (0..table.len() as u64 / RELA).filter_map(move |i| {

@@ -164,15 +164,36 @@ fn what_is_refused_is_named() {
     );
     assert_eq!(parse(&|d| d[16] = 4), Some(GoBinError::NotExecutable { kind: 4 }));
     let data = testkit::DATA as usize;
-    assert_eq!(parse(&|d| d[data] = 0), Some(GoBinError::NotGo));
+    let releases = "Go 1.20 or newer";
+    assert_eq!(parse(&|d| d[data] = 0), Some(GoBinError::NoBuildInfo { releases }));
+    let table = testkit::RODATA as usize;
+    let nothing = |d: &mut Vec<u8>| (d[data], d[table]) = (0, 0);
+    assert_eq!(parse(&nothing), Some(GoBinError::NotGo));
     let version = |v: &str| {
         let info = testkit::build_info(v, "");
         parse(&|d| d[data..data + info.len()].copy_from_slice(&info))
     };
     assert_eq!(version("go1.18.10"), Some(GoBinError::TooOld { version: "go1.18.10".into() }));
     assert_eq!(version("devel +a1b2c3"), Some(GoBinError::UnknownVersion { text: "devel +a1b2c3".into() }));
-    let table = testkit::RODATA as usize;
-    assert_eq!(parse(&|d| d[table] = 0), Some(GoBinError::NoPclntab { version: "go1.26.6".into() }));
+    assert_eq!(parse(&|d| d[table + 6] = 4), Some(GoBinError::NoPclntab { version: "go1.26.6".into() }));
+    let altered = parse(&|d| d[table] = 0).map(|e| e.to_string()).unwrap_or_default();
+    assert!(
+        altered.starts_with("obfuscated") && altered.contains("the unusual mark 0xffffff00"),
+        "{altered}"
+    );
+    let unknown = version("unknown").map(|e| e.to_string()).unwrap_or_default();
+    assert!(unknown.starts_with("obfuscated") && unknown.contains("`unknown`"), "{unknown}");
+    let renamed = parse(&|d| {
+        let at = memchr::memmem::find(d, b"runtime.goexit\0").expect("it has that function");
+        d[at..at + 7].copy_from_slice(b"zQx8yV1");
+    });
+    let renamed = renamed.map(|e| e.to_string()).unwrap_or_default();
+    assert!(renamed.contains("none of its functions is called `runtime.goexit`"), "{renamed}");
+    let packed = parse(&|d| {
+        d[data] = 0;
+        d[0x380..0x384].copy_from_slice(b"UPX!");
+    });
+    assert_eq!(packed, Some(GoBinError::Packed { packer: "UPX" }));
     // The function table says one function more than the module data does.
     assert_eq!(parse(&|d| d[table + 8] += 1), Some(GoBinError::NoModuledata { version: "go1.26.6".into() }));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Forms seen: `go1.26.6`, `go1.21rc2`, `go1.24.3 X:nospinbitmutex`, `go1.22.9 (Red Hat 1.22.9-2.el9) X:boringcrypto`,
+/// Forms seen: `go1.26.6`, `go1.21rc2`, `go1.24.3 X:nospinbitmutex`, `go1.27.3-X:nodwarf5`, `go1.22.9 (Red Hat 1.22.9-2.el9) X:boringcrypto`,
 /// `devel go1.28-0a1b2c3 Mon Jan …`, `go1.28-devel_0a1b2c3 Mon …`, `go1.21.5-fips`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoVersion {
@@ -49,7 +49,9 @@ impl GoVersion {
             }
             None => (rest, Vec::new()),
         };
+        // From Go 1.26 on experiments come after a dash.
         let tail = tail.trim();
+        let tail = if experiments.is_empty() { tail } else { tail.strip_suffix('-').unwrap_or(tail) };
         let vendor = (!devel && !tail.is_empty()).then(|| tail.to_owned());
         Some(Self { raw: raw.to_owned(), major, minor, patch, devel, pre_release, experiments, vendor })
     }
@@ -110,6 +112,8 @@ mod tests {
         let v = parse("go1.24.3 X:nospinbitmutex,noswissmap");
         assert_eq!(v.experiments, ["nospinbitmutex", "noswissmap"]);
         assert_eq!((v.patch, v.vendor), (3, None));
+        let v = parse("go1.27.3-X:heapminimum512kib");
+        assert_eq!((v.experiments, v.vendor), (vec!["heapminimum512kib".to_owned()], None));
         let v = parse("go1.22.9 (Red Hat 1.22.9-2.el9_5) X:strictfipsruntime");
         assert_eq!(v.vendor.as_deref(), Some("(Red Hat 1.22.9-2.el9_5)"));
         assert_eq!(v.experiments, ["strictfipsruntime"]);

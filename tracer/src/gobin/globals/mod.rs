@@ -3,11 +3,11 @@
 //! Found this way and equal to the symbol table's answer in Go 1.19.8 and 1.21.13 to 1.27.3 (see
 //! `tests/tests/gobin_real.rs`). Where a symbol table exists the two must agree, else neither is believed.
 
-use std::collections::HashMap;
+mod registers;
+mod scheduler;
 
-use iced_x86::{
-    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
+use registers::Registers;
 
 use super::elf::Image;
 use super::error::Reason;
@@ -26,6 +26,14 @@ pub struct Globals {
     /// `runtime.allgptr`, a word: the array that `allglen` counts.
     pub allgptr: Result<u64, Reason>,
     pub wait_reasons: Result<WaitReasonTable, Reason>,
+    /// `runtime.sched`, the scheduler's state.
+    pub sched: Result<u64, Reason>,
+    /// `runtime.semtable`, who waits on which semaphore.
+    pub semtable: Result<u64, Reason>,
+    /// `runtime.mheap_`, the heap.
+    pub mheap: Result<u64, Reason>,
+    /// `runtime.firstmoduledata`. Found in the data, by what it points to.
+    pub firstmoduledata: u64,
 }
 
 /// `runtime.waitReasonStrings`: `len` Go strings (pointer, length) from `addr` on.
@@ -36,9 +44,24 @@ pub struct WaitReasonTable {
     pub len: u64,
 }
 
-pub fn find(image: &Image<'_>, table: &FuncTable<'_>) -> Globals {
-    let names = ["runtime.allgs", "runtime.allglen", "runtime.allgptr", "runtime.waitReasonStrings"];
-    let [allgs_symbol, allglen_symbol, allgptr_symbol, reasons_symbol] = image.data_symbols(names);
+pub fn find(image: &Image<'_>, table: &FuncTable<'_>, firstmoduledata: u64) -> Globals {
+    let [
+        allgs_symbol,
+        allglen_symbol,
+        allgptr_symbol,
+        reasons_symbol,
+        sched_symbol,
+        semtable_symbol,
+        mheap_symbol,
+    ] = image.data_symbols([
+        "runtime.allgs",
+        "runtime.allglen",
+        "runtime.allgptr",
+        "runtime.waitReasonStrings",
+        "runtime.sched",
+        "runtime.semtable",
+        "runtime.mheap_",
+    ]);
     let allgs = allgs(image, table).and_then(|at| agree("allgs", at, allgs_symbol));
     let (allglen, allgptr) = match &allgs {
         Ok(at) => published(image, table, *at),
@@ -51,6 +74,10 @@ pub fn find(image: &Image<'_>, table: &FuncTable<'_>) -> Globals {
         allgptr: allgptr.and_then(|at| agree("allgptr", at, allgptr_symbol)),
         wait_reasons: wait_reasons
             .and_then(|t| agree("waitReasonStrings", t.addr, reasons_symbol).map(|_| t)),
+        sched: scheduler::sched(image, table).and_then(|at| agree("sched", at, sched_symbol)),
+        semtable: scheduler::semtable(image, table).and_then(|at| agree("semtable", at, semtable_symbol)),
+        mheap: scheduler::mheap(image, table).and_then(|at| agree("mheap_", at, mheap_symbol)),
+        firstmoduledata,
     }
 }
 
@@ -101,7 +128,7 @@ fn published(
         Ok(code) => code,
         Err(e) => return (Err(e.clone()), Err(e)),
     };
-    let mut registers = Registers { held: HashMap::new(), info: InstructionInfoFactory::new() };
+    let mut registers = Registers::new();
     let (mut lens, mut ptrs) = (Vec::new(), Vec::new());
     for i in &code {
         match i.mnemonic() {
@@ -122,50 +149,6 @@ fn published(
     }
     let writable = |v: Vec<u64>| v.into_iter().filter(|&at| image.is_writable(at));
     (only(writable(lens), FUNCTION, "allglen"), only(writable(ptrs), FUNCTION, "allgptr"))
-}
-
-/// What registers hold while a function is read from top to bottom; jumps are not followed.
-struct Registers {
-    held: HashMap<Register, Held>,
-    info: InstructionInfoFactory,
-}
-
-#[derive(Clone, Copy)]
-enum Held {
-    /// `lea r, [rip+d]`
-    Address(u64),
-    /// `mov r, [rip+d]`
-    LoadedFrom(u64),
-}
-
-impl Registers {
-    fn step(&mut self, i: &Instruction) {
-        for used in self.info.info(i).used_registers() {
-            use iced_x86::OpAccess::{CondWrite, ReadCondWrite, ReadWrite, Write};
-            if matches!(used.access(), Write | CondWrite | ReadWrite | ReadCondWrite) {
-                self.held.remove(&used.register().full_register());
-            }
-        }
-        if i.code() == Code::Lea_r64_m && i.is_ip_rel_memory_operand() {
-            self.held.insert(i.op0_register(), Held::Address(i.ip_rel_memory_address()));
-        } else if is_load(i) {
-            self.held.insert(i.op0_register(), Held::LoadedFrom(i.ip_rel_memory_address()));
-        }
-    }
-
-    fn points_to(&self, r: Register) -> Option<u64> {
-        match self.held.get(&r) {
-            Some(Held::Address(at)) => Some(*at),
-            _ => None,
-        }
-    }
-
-    fn loaded_from(&self, r: Register) -> Option<u64> {
-        match self.held.get(&r) {
-            Some(Held::LoadedFrom(at)) => Some(*at),
-            _ => None,
-        }
-    }
 }
 
 /// In `waitReason.String`: the one `lea` that points to writable memory, and the bound the reason is compared with.
