@@ -32,9 +32,9 @@ impl Room {
 
     /// Takes what a frame needs. None is left: the frame is not to be drawn.
     fn take(&mut self, frame: &Frame) -> bool {
-        let why = frame.unknown_because.as_deref().unwrap_or_default();
-        let file = frame.file.as_deref().unwrap_or_default();
-        let need = FRAME_BYTES + in_json(&frame.function) + in_json(file) + in_json(why);
+        let more = [&frame.unknown_because, &frame.file, &frame.full_name, &frame.wrapper, &frame.source];
+        let more = more.into_iter().flatten().map(|text| in_json(text) + 16).sum::<usize>();
+        let need = FRAME_BYTES + in_json(&frame.function) + more;
         let enough = need <= self.left;
         // Once something did not fit nothing more does: shorter stacks of healthier sites do not slip in.
         self.left = if enough { self.left - need } else { 0 };
@@ -44,7 +44,14 @@ impl Room {
     /// As it is, or shortened when there is no room.
     fn fit(&mut self, mut frame: Frame) -> Frame {
         if !self.take(&frame) {
-            let strings = [Some(&mut frame.function), frame.file.as_mut(), frame.unknown_because.as_mut()];
+            let strings = [
+                Some(&mut frame.function),
+                frame.file.as_mut(),
+                frame.unknown_because.as_mut(),
+                frame.full_name.as_mut(),
+                frame.wrapper.as_mut(),
+                frame.source.as_mut(),
+            ];
             for text in strings.into_iter().flatten() {
                 // A byte takes six at most in JSON.
                 let bytes = if in_json(text) > BRIEF_BYTES { BRIEF_BYTES / 6 } else { BRIEF_BYTES };
@@ -96,11 +103,12 @@ pub fn stack(session: &Session, pcs: &[u64], incomplete_because: Option<String>,
 fn at_return<'a>(session: &'a Session, pc: u64, left_out: &mut bool) -> Box<dyn Iterator<Item = Frame> + 'a> {
     match session.symbols.at_return(pc) {
         Err(why) => Box::new(std::iter::once(unknown(pc, why))),
-        Ok(Known { frames, left_out: 0, .. }) => Box::new(frames.iter().map(frame)),
-        Ok(Known { frames, left_out: n, .. }) => {
+        Ok(Known { frames, left_out: 0, source, .. }) => Box::new(frames.iter().map(|f| frame(f, source))),
+        Ok(Known { frames, left_out: n, source, .. }) => {
             *left_out = true;
             let (outermost, inner) = frames.split_last().map_or((None, &frames[..]), |(o, i)| (Some(o), i));
             let gap = unknown(pc, &format!("{n} inlined frames at this address are left out"));
+            let frame = |f| frame(f, source);
             Box::new(inner.iter().map(frame).chain([gap]).chain(outermost.map(frame)))
         }
     }
@@ -110,7 +118,14 @@ fn at_return<'a>(session: &'a Session, pc: u64, left_out: &mut bool) -> Box<dyn 
 pub fn entry(session: &Session, pc: u64, room: &mut Room) -> Frame {
     room.fit(match session.symbols.at_entry(pc) {
         // At a function's entry the function itself is wanted, not what was inlined into its first instruction.
-        Ok(known) => known.frames.last().map_or_else(Frame::default, frame),
+        Ok(Known { frames, starts, source, .. }) => match (frames.last(), starts) {
+            (Some(wrapper), Some(starts)) => {
+                let inlined = false;
+                Frame { wrapper: Some(wrapper.function.clone()), inlined, ..frame(starts, source) }
+            }
+            (Some(f), None) => frame(f, source),
+            (None, _) => Frame::default(),
+        },
         Err(why) => unknown(pc, why),
     })
 }
@@ -138,13 +153,17 @@ pub fn end_of_walk(flags: u8) -> Option<String> {
     }
 }
 
-fn frame(f: &message::Frame) -> Frame {
+fn frame(f: &message::Frame, source: &str) -> Frame {
+    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
     Frame {
         function: f.function.clone(),
         file: (!f.file.is_empty()).then(|| f.file.clone()),
         line: (f.line != 0).then_some(f.line),
         inlined: f.inlined,
         unknown_because: f.function.is_empty().then(|| "the symbol has no function name".to_owned()),
+        full_name: text(&f.full_name),
+        wrapper: None,
+        source: text(source),
     }
 }
 

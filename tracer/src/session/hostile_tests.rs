@@ -9,12 +9,12 @@ use crate::event::message::{Frame, ProbeSite, WaitReasons};
 use crate::event::{Event, Symbol, header};
 
 fn symbol(pc: u64, frames: Vec<Frame>) -> Event {
-    let symbol = Symbol { pc, frames, exact: false, unknown_because: String::new() };
+    let symbol = Symbol { pc, frames, ..Symbol::default() };
     Event::Symbol(header(kind::SYMBOL, 0), symbol)
 }
 
 fn named(function: String) -> Frame {
-    Frame { function, file: "/a.go".into(), line: 7, inlined: true }
+    Frame { function, file: "/a.go".into(), line: 7, inlined: true, ..Frame::default() }
 }
 
 fn birth(goid: u64, stack: u64) -> Event {

@@ -245,8 +245,9 @@ pub fn at(kind: u8, time_ns: u64, goid: u64) -> Header {
 }
 
 pub fn symbol(pc: u64, function: &str, exact: bool) -> Event {
-    let frame = message::Frame { function: function.into(), file: "main.go".into(), line: 7, inlined: false };
-    let symbol = Symbol { pc, frames: vec![frame], exact, unknown_because: String::new() };
+    let frame =
+        message::Frame { function: function.into(), file: "main.go".into(), line: 7, ..Default::default() };
+    let symbol = Symbol { pc, frames: vec![frame], exact, ..Symbol::default() };
     Event::Symbol(header(kind::SYMBOL, 0), symbol)
 }
 

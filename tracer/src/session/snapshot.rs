@@ -161,6 +161,13 @@ pub struct Frame {
     pub line: Option<u32>,
     pub inlined: bool,
     pub unknown_because: Option<String>,
+    /// With the type arguments that `function` leaves out: `main.Map[go.shape.int]` for `main.Map[...]`.
+    pub full_name: Option<String>,
+    /// Only of a start function: the compiler's wrapper that the goroutine begins in (`main.main.gowrap1`), `function` being
+    /// what it calls.
+    pub wrapper: Option<String>,
+    /// Absent when it is Go's own function table; else `dwarf` or `symbol table`.
+    pub source: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

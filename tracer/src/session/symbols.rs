@@ -26,11 +26,15 @@ pub struct Known {
     /// Function, file and line of each frame, hashed once: many stacks name one address.
     pub hashes: Vec<u64>,
     unknown_because: String,
+    /// What the function is a wrapper of.
+    pub starts: Option<message::Frame>,
+    /// Where the frames are from; empty for Go's function table.
+    pub source: String,
 }
 
 impl Known {
     fn new(symbol: Symbol, limits: &Limits) -> Self {
-        let Symbol { mut frames, mut unknown_because, .. } = symbol;
+        let Symbol { mut frames, mut unknown_because, mut starts, mut source, .. } = symbol;
         let left_out = frames.len().saturating_sub(limits.symbol_frames.max(1));
         if left_out > 0 {
             let last = frames.len() - 1;
@@ -38,9 +42,11 @@ impl Known {
         }
         frames.shrink_to_fit();
         cut(&mut unknown_because, limits.name_bytes);
-        for f in &mut frames {
+        cut(&mut source, limits.name_bytes);
+        for f in frames.iter_mut().chain(&mut starts) {
             cut(&mut f.function, limits.name_bytes);
             cut(&mut f.file, limits.name_bytes);
+            cut(&mut f.full_name, limits.name_bytes);
         }
         let hashes = frames.iter().map(|f| {
             let mut hash = Fnv::default();
@@ -49,12 +55,13 @@ impl Known {
             hash.part(&f.line.to_le_bytes());
             hash.0
         });
-        Self { hashes: hashes.collect(), frames, left_out, unknown_because }
+        Self { hashes: hashes.collect(), frames, left_out, unknown_because, starts, source }
     }
 
     fn bytes(&self) -> usize {
-        let frames = self.frames.iter().map(|f| f.function.len() + f.file.len() + size_of_val(f) + 8);
-        self.unknown_because.len() + frames.sum::<usize>()
+        let frames = self.frames.iter().chain(&self.starts);
+        let frames = frames.map(|f| f.function.len() + f.file.len() + f.full_name.len() + size_of_val(f) + 8);
+        self.unknown_because.len() + self.source.len() + frames.sum::<usize>()
     }
 }
 

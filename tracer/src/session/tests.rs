@@ -4,7 +4,7 @@ use tracer_common::wire::{self, birth_flag, coro_flag, kind, loss};
 use super::scenario::{self, SECOND, World, at, find, gopc, ns, start_pc, symbol, wait_reasons};
 use super::snapshot::{Site, Snapshot};
 use super::{Limits, Session};
-use crate::event::{Event, TargetInfo, header};
+use crate::event::{Event, Symbol, TargetInfo, header, message};
 use crate::event_gen::any_event;
 
 fn t(s: f64) -> u64 {
@@ -415,6 +415,38 @@ fn one_go_statement_that_starts_two_functions_is_two_sites() {
     assert_eq!(sites, [("main.run1", 1), ("main.run2", 2)]);
     assert_eq!(s.sites[0].creation, s.sites[1].creation);
     assert_ne!(s.sites[0].id, s.sites[1].id);
+}
+
+/// `go f(x)` starts the compiler's wrapper; the reader sees `f`, and where the name is from when it is not Go's table.
+#[test]
+fn a_wrapper_is_shown_as_what_it_starts() {
+    let frame = |function: &str, full_name: &str| message::Frame {
+        function: function.into(),
+        full_name: full_name.into(),
+        ..Default::default()
+    };
+    let wrapper = Symbol {
+        pc: start_pc(1),
+        exact: true,
+        frames: vec![frame("main.site1.gowrap1", "")],
+        starts: Some(frame("main.work[...]", "main.work[go.shape.int]")),
+        ..Symbol::default()
+    };
+    let c = Symbol {
+        pc: 0x500,
+        frames: vec![frame("call_back", "")],
+        source: "dwarf".into(),
+        ..Symbol::default()
+    };
+    let symbols = [wrapper, c].map(|s| Event::Symbol(header(kind::SYMBOL, 0), s));
+    let s = after(symbols.into_iter().chain([birth(1.0, 5, 1)]));
+    let start = &only(&s).start;
+    assert_eq!(start.function, "main.work[...]");
+    assert_eq!(start.full_name.as_deref(), Some("main.work[go.shape.int]"));
+    assert_eq!(start.wrapper.as_deref(), Some("main.site1.gowrap1"));
+    assert_eq!(start.source, None);
+    let outer = only(&s).creation.frames.last().unwrap();
+    assert_eq!((outer.function.as_str(), outer.source.as_deref()), ("call_back", Some("dwarf")));
 }
 
 #[test]
