@@ -84,6 +84,10 @@ classes! {
         "`gostray doctor PID` shows each planned probe";
     NoSafeSite = 24, "no-safe-site", "no place for a needed probe is provably safe",
         "`gostray doctor PID` shows why each one was refused";
+    LayoutMisfit = 25, "layout-misfit", "what is known of the Go runtime's memory layout does not fit the process",
+        "use a newer gostray; if there is none, report the Go version and how the program was built";
+    NotBegun = 26, "not-begun", "the process shows no goroutines, or too little of them to check what is known of its memory",
+        "attach again once it runs, or start it with `gostray run -- CMD`; if it has run for long, report the Go version";
 
     OutputExists = 30, "output-exists", "the output file exists",
         "choose another name, or `--force` to replace it";
@@ -211,10 +215,33 @@ impl Fail for crate::gobin::GoBinError {
         match self {
             Self::NotElf | Self::NotExecutable { .. } | Self::DamagedElf { .. } | Self::NotGo => Class::NotGo,
             Self::TooOld { .. } => Class::GoTooOld,
-            Self::NotAmd64 { .. }
+            Self::TooLarge
+            | Self::Packed { .. }
+            | Self::Obfuscated { .. }
+            | Self::NoBuildInfo { .. }
+            | Self::NotAmd64 { .. }
             | Self::UnknownVersion { .. }
             | Self::NoPclntab { .. }
-            | Self::NoModuledata { .. } => Class::GoUnsupported,
+            | Self::NoModuledata { .. }
+            | Self::UnknownForm { .. } => Class::GoUnsupported,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Packed { .. } => {
+                "start the program as the Go linker wrote it: `upx -d FILE` unpacks it".into()
+            }
+            Self::Obfuscated { .. } => "trace a build of the same program without the obfuscator".into(),
+            Self::NoBuildInfo { .. } => {
+                "link it so that the section `.go.buildinfo` stays (`--gc-sections` of an external linker drops it)".into()
+            }
+            Self::UnknownVersion { .. } => {
+                "build it with a released Go, and without `-X runtime.buildVersion=…`".into()
+            }
+            Self::NotAmd64 { .. } => "use a program built for linux/amd64".into(),
+            Self::NotElf => "give it a process, or the file of a program".into(),
+            _ => self.class().hint().into(),
         }
     }
 }
@@ -225,9 +252,7 @@ impl Fail for crate::source::live::PrepareError {
         let Self::Layout(e) = self;
         match e {
             LayoutError::TooOld { .. } => Class::GoTooOld,
-            LayoutError::NotMeasured { .. }
-            | LayoutError::PreRelease { .. }
-            | LayoutError::Experiment { .. } => Class::GoUnsupported,
+            LayoutError::Unknown { .. } | LayoutError::Contradiction { .. } => Class::GoUnsupported,
             LayoutError::Table => Class::Internal,
         }
     }
@@ -241,8 +266,19 @@ impl Fail for crate::source::live::LiveError {
             Self::Load(LoadError::NoObject | LoadError::Missing { .. }) => Class::Internal,
             Self::Load(_) => Class::KernelRefused,
             Self::NoSites { .. } => Class::NoSafeSite,
+            Self::Misfit { .. } => Class::LayoutMisfit,
+            Self::NotBegun { .. } => Class::NotBegun,
             Self::Look(MemoryError::Forbidden) => Class::NotPermitted,
             Self::Look(_) => Class::Internal,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::NotBegun { pid, stopped: true, .. } => {
+                format!("let it go on (`kill -CONT {pid}`, or its debugger's `continue`), then attach again")
+            }
+            _ => self.class().hint().to_owned(),
         }
     }
 }

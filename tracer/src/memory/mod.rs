@@ -2,6 +2,7 @@
 
 pub mod goroutines;
 pub mod process;
+pub mod selfcheck;
 
 use thiserror::Error;
 

@@ -32,6 +32,7 @@ pub struct Code<'d> {
     pub entry: u64,
     pub bytes: &'d [u8],
     instructions: Vec<Instruction>,
+    whole: bool,
 }
 
 /// Longer functions are not decoded: the runtime's longest probed one has about 2 KiB.
@@ -41,7 +42,8 @@ impl<'d> Code<'d> {
     /// Decodes until the end or the first byte that is no instruction; what lies behind is not reachable by
     /// [`Code::at`].
     pub fn decode(entry: u64, bytes: &'d [u8]) -> Self {
-        let bytes = &bytes[..bytes.len().min(MAX_FUNCTION)];
+        let all = bytes.len();
+        let bytes = &bytes[..all.min(MAX_FUNCTION)];
         let mut decoder = Decoder::with_ip(64, bytes, entry, DecoderOptions::NONE);
         let mut instructions = Vec::new();
         while decoder.can_decode() {
@@ -51,7 +53,13 @@ impl<'d> Code<'d> {
             }
             instructions.push(instruction);
         }
-        Self { entry, bytes, instructions }
+        let decoded: usize = instructions.iter().map(Instruction::len).sum();
+        Self { entry, bytes, instructions, whole: decoded == all }
+    }
+
+    /// Every byte belongs to an instruction. Of other code nobody can say that nothing in it jumps into the middle of one.
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub fn instructions(&self) -> &[Instruction] {
@@ -184,6 +192,14 @@ mod tests {
         // nosplit: push %rbp first
         let code = Code::decode(0x1000, &bytes[6..]);
         assert_eq!(after_stack_check(&code).map(Instruction::ip), Some(0x1000));
+    }
+
+    #[test]
+    fn code_is_whole_when_every_byte_is_decoded() {
+        assert!(Code::decode(0x1000, &[0x90, 0xc3, 0xcc]).is_whole());
+        assert!(!Code::decode(0x1000, &[0x90, 0x06, 0xc3]).is_whole(), "0x06 is no instruction");
+        assert!(!Code::decode(0x1000, &[0x90, 0xe8, 0]).is_whole(), "cut off");
+        assert!(!Code::decode(0x1000, &vec![0x90; MAX_FUNCTION + 1]).is_whole(), "too long");
     }
 
     #[test]

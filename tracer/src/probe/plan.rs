@@ -43,7 +43,7 @@ pub fn plan(binary: &GoBinary<'_>, park: bool) -> Plan {
         plan.add(binary, Role::Ready, "runtime.ready", "ready_ax", false);
         plan.add(binary, Role::Run, "runtime.execute", "run_ax", false);
     }
-    plan.warn_of_copies(binary);
+    plan.heed_copies(binary);
     plan
 }
 
@@ -62,20 +62,42 @@ impl Plan {
         }
     }
 
-    /// Copies that the compiler inlined (profile-guided builds do) run without passing the probe.
-    fn warn_of_copies(&mut self, binary: &GoBinary<'_>) {
-        let functions: Vec<&str> = self.sites.iter().map(|s| s.function.as_str()).collect();
-        match binary.inlined_copies_of(&functions) {
+    /// Copies that the compiler inlined (profile-guided builds do) run without passing the probe. Where births or deaths
+    /// would be missed that way nothing may be said of growth: the role is refused. What else is missed is a warning.
+    fn heed_copies(&mut self, binary: &GoBinary<'_>) {
+        let gone = self.refused.iter().filter_map(|(_, refusal)| match refusal {
+            Refusal::NoFunction { function } => Some(function.clone()),
+            _ => None,
+        });
+        let functions: Vec<String> = self.sites.iter().map(|s| s.function.clone()).chain(gone).collect();
+        let names: Vec<&str> = functions.iter().map(String::as_str).collect();
+        match binary.inlined_copies_of(&names) {
             Ok(copies) => {
-                for (function, copies) in functions.iter().zip(copies).filter(|(_, copies)| !copies.is_empty()) {
-                    self.warnings.push(format!(
-                        "`{function}` is inlined into {} other functions of this build: what happens there is missed",
-                        copies.len()
-                    ));
+                for (function, copies) in functions.into_iter().zip(copies).filter(|(_, copies)| !copies.is_empty()) {
+                    self.heed(function, copies.len());
                 }
             }
             Err(reason) => self.warnings.push(format!(
                 "whether the probed functions are inlined elsewhere, where they would be missed, is not known: {reason}"
+            )),
+        }
+    }
+
+    fn heed(&mut self, function: String, copies: usize) {
+        let is_gone =
+            |refusal: &Refusal| matches!(refusal, Refusal::NoFunction { function: f } if *f == function);
+        if let Some((_, refusal)) = self.refused.iter_mut().find(|(_, refusal)| is_gone(refusal)) {
+            *refusal = Refusal::Inlined { function, copies };
+            return;
+        }
+        let needed = |role: Role| matches!(role, Role::Create | Role::Exit | Role::Coro);
+        match self.sites.iter().position(|s| s.function == function && needed(s.role)) {
+            Some(at) => {
+                let role = self.sites.remove(at).role;
+                self.refused.push((role, Refusal::Inlined { function, copies }));
+            }
+            None => self.warnings.push(format!(
+                "`{function}` is inlined into {copies} other functions of this build: what happens there is missed"
             )),
         }
     }
@@ -103,6 +125,13 @@ fn choose(
         entry_place(function, &code)?
     };
     let addr = instruction.ip();
+    // A table out of order gives the same code to several functions: then none of them has bounds to rely on.
+    if binary.functions().by_pc(addr).map(|f| (f.entry, f.end)) != Some((func.entry, func.end)) {
+        return Err(Refusal::NoPlace {
+            function: function.to_owned(),
+            because: "the function table (pclntab) is out of order there",
+        });
+    }
     let file_offset = binary.file_offset(addr).ok_or_else(no_bytes)?;
     finish(role, program, function, &code, func.end, addr, file_offset, fallback_because)
 }

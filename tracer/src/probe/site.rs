@@ -70,7 +70,7 @@ pub enum Refusal {
     #[error("the process's memory at `{function}` cannot be read: {why}")]
     Unreadable { function: String, why: String },
     #[error(
-        "`{function}` is inlined into {copies} other functions of this build, where its hits would be missed"
+        "`{function}` is inlined into {copies} other functions of this build, as a profile (`-pgo`) made the compiler do; what happens there would be missed"
     )]
     Inlined { function: String, copies: usize },
 }
@@ -181,6 +181,12 @@ pub fn finish(
     fallback_because: &str,
 ) -> Result<Site, Refusal> {
     let instruction = code.at(addr).ok_or(Refusal::NotABoundary { function: function.to_owned(), addr })?;
+    if !code.is_whole() {
+        return Err(Refusal::NoPlace {
+            function: function.to_owned(),
+            because: "it is not instructions to its end, or far longer than it can be",
+        });
+    }
     if let Some((from, to)) = code.overlap() {
         return Err(Refusal::Overlap { function: function.to_owned(), from, to });
     }
@@ -243,6 +249,15 @@ mod tests {
         let code = Code::decode(0x1000, &bytes);
         assert_eq!(code.overlap(), None);
         assert_eq!(epilogue_place("f", &code).unwrap().instruction.mnemonic(), Mnemonic::Ret);
+    }
+
+    #[test]
+    fn code_that_is_not_understood_to_its_end_is_refused() {
+        // Behind the return: a byte that is no instruction, then a jump into the middle of the first one.
+        let bytes = [NEWPROC1_END, &[0x06, 0xeb, 0xdc]].concat();
+        let code = Code::decode(0x1000, &bytes);
+        let made = finish(Role::Create, "create", "f", &code, 0x1000, 0x1009, 0, "");
+        assert!(matches!(made, Err(Refusal::NoPlace { .. })), "{made:?}");
     }
 
     #[test]

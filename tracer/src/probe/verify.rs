@@ -1,6 +1,7 @@
 //! The last check before a probe is placed: are the bytes that will be probed the bytes that were decoded?
 
 use super::site::{Refusal, Site};
+use crate::gobin::GoBinary;
 use crate::memory::ReadMemory;
 
 /// Compares the whole function, as the file has it, with the process's memory. `file` are the function's bytes.
@@ -26,4 +27,17 @@ pub fn confirm(site: &Site, file: &[u8], memory: &dyn ReadMemory, load_bias: u64
         },
         file: hex(file),
     })
+}
+
+/// Whether the file's notes, the build id among them, stand in the process's memory: the file is what runs. Nothing when it has
+/// none or they cannot be read.
+pub fn notes_are_same(binary: &GoBinary<'_>, memory: &dyn ReadMemory, load_bias: u64) -> Option<bool> {
+    let mut seen = None;
+    // A file has a few; a hostile one must not cost time.
+    for (addr, file) in binary.notes().filter(|(_, n)| !n.is_empty() && n.len() <= 4096).take(16) {
+        let mut live = vec![0; file.len()];
+        memory.read(addr.wrapping_add(load_bias), &mut live).ok()?;
+        seen = Some(seen.unwrap_or(true) && live == file);
+    }
+    seen
 }

@@ -1,5 +1,6 @@
 //! Which process, and what the machine allows. Nothing here disturbs the process: no ptrace, no signals, only reads.
 
+pub mod debug_file;
 mod environment;
 mod error;
 mod maps;
@@ -8,6 +9,7 @@ mod proc;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +68,18 @@ pub enum Incarnation {
     Exited,
 }
 
+/// What stands now where the program was started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisk {
+    Same,
+    /// Nothing.
+    Deleted,
+    /// Another file.
+    Replaced,
+    /// It may not be looked at.
+    Unknown,
+}
+
 impl Target {
     /// Finds the process and takes hold of it. `pid` is an id in our own PID namespace.
     pub fn open(pid: i32) -> Result<Self, TargetError> {
@@ -105,11 +119,7 @@ impl Target {
         let exe_path = dir.link("exe")?;
         let exe = dir.file("exe")?;
         let meta = exe.metadata().map_err(|e| dir.failed("exe", e))?;
-        let exe_file = FileId {
-            dev_major: rustix::fs::major(meta.dev()),
-            dev_minor: rustix::fs::minor(meta.dev()),
-            inode: meta.ino(),
-        };
+        let exe_file = file_id(&meta);
         let target = Self {
             pid,
             pidfd,
@@ -160,6 +170,29 @@ impl Target {
     /// Only as long as the target lives and runs this program.
     pub fn exe_proc_path(&self) -> PathBuf {
         PathBuf::from(self.dir.path("exe"))
+    }
+
+    /// Whether the file that runs still is the one of its name, in the process's own root. The one that runs is read in any
+    /// case.
+    pub fn on_disk(&self) -> OnDisk {
+        /// fs/d_path.c, `path_with_deleted`
+        const DELETED: &[u8] = b" (deleted)";
+        let shown = self.exe_path.as_os_str().as_bytes();
+        let name = shown.strip_suffix(DELETED).unwrap_or(shown);
+        let Some(inside) = name.strip_prefix(b"/") else { return OnDisk::Unknown };
+        // As we see the name, and as a process in another mount namespace does: the kernel shows either.
+        let roots = [PathBuf::from("/"), PathBuf::from(self.dir.path("root"))];
+        let mut state = OnDisk::Deleted;
+        for root in roots {
+            match std::fs::metadata(root.join(std::ffi::OsStr::from_bytes(inside))) {
+                Ok(meta) if file_id(&meta) == self.exe_file => return OnDisk::Same,
+                Ok(_) => state = OnDisk::Replaced,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(_) if state == OnDisk::Deleted => state = OnDisk::Unknown,
+                Err(_) => {}
+            }
+        }
+        state
     }
 
     pub fn exe_file(&self) -> FileId {
@@ -217,6 +250,11 @@ impl Target {
         }
     }
 
+    /// The root directory that the process sees; for paths as it knows them.
+    pub fn root(&self) -> Result<OwnedFd, TargetError> {
+        self.dir.directory("root")
+    }
+
     /// What is mapped now.
     pub fn maps(&self) -> Result<Vec<Mapping>, TargetError> {
         let text = self.dir.read("maps", MAPS_LIMIT)?;
@@ -243,6 +281,14 @@ impl Target {
                 }
             }
         }
+    }
+}
+
+fn file_id(meta: &std::fs::Metadata) -> FileId {
+    FileId {
+        dev_major: rustix::fs::major(meta.dev()),
+        dev_minor: rustix::fs::minor(meta.dev()),
+        inode: meta.ino(),
     }
 }
 

@@ -84,6 +84,12 @@ impl PidDir {
         }
     }
 
+    /// One of its directories, to resolve paths in.
+    pub fn directory(&self, name: &str) -> Result<OwnedFd, TargetError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.dir, name, flags, Mode::empty()).map_err(|e| self.failed(name, e.into()))
+    }
+
     /// All of a small file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, TargetError> {
         let mut bytes = Vec::new();

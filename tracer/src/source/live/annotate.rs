@@ -7,7 +7,7 @@ use tracer_common::wire::{Header, STACK_DEF_FIXED, kind};
 
 use crate::event::{Event, Note, header};
 use crate::gobin::GoBinary;
-use crate::symbol::Symbolizer;
+use crate::symbol::{DebugSource, Symbolizer};
 
 /// At most this many program counters are described; a program has about as many call sites as it has kilobytes of
 /// code. Beyond it, frames show as addresses, and a note says so.
@@ -22,8 +22,12 @@ pub struct Annotator<'d> {
 }
 
 impl<'d> Annotator<'d> {
-    pub fn new(binary: &'d GoBinary<'d>, load_bias: u64) -> Self {
+    pub fn new(binary: &'d GoBinary<'d>, load_bias: u64, debug: Option<&'d dyn DebugSource>) -> Self {
         let symbolizer = Symbolizer::new(binary, load_bias, binary.build_id());
+        let symbolizer = match debug {
+            Some(debug) => symbolizer.with_debug(debug),
+            None => symbolizer,
+        };
         Self { symbolizer, known: HashSet::new(), full: false }
     }
 

@@ -4,6 +4,7 @@
 //! the order of their times, however far the reader is behind (`own`); exact order is `order`'s work, live and in a replay.
 
 mod annotate;
+pub mod fit;
 mod own;
 pub mod prepare;
 pub mod spawn;
@@ -18,11 +19,13 @@ use tracer_common::wire::{self, coro_flag, kind, loss, total};
 
 use crate::event::{Event, Note, ProbeSite, WaitReasons, header};
 use crate::memory::goroutines::Looker;
+use crate::memory::selfcheck::Misfit;
 use crate::memory::{MemoryError, ProcessMemory};
 use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
 use crate::probe::{Plan, Refusal, Role, verify};
 
 use annotate::{Annotator, time_of};
+use fit::{Fit, Unchecked};
 use own::{Own, Staged};
 pub use prepare::{PrepareError, Prepared};
 
@@ -37,6 +40,10 @@ pub enum LiveError {
     NoSites { because: String },
     #[error("the goroutines cannot be read")]
     Look(#[from] MemoryError),
+    #[error("the runtime's layout known for `{version}` does not fit this process: {misfit} ({provenance})")]
+    Misfit { version: String, provenance: String, misfit: Misfit },
+    #[error("process `{pid}`{} shows too little to be checked: {missing}", if *.stopped { ", which is stopped," } else { "" })]
+    NotBegun { pid: u32, stopped: bool, missing: Misfit },
 }
 
 /// Probes in place and a looker; dropping it removes every probe.
@@ -49,6 +56,10 @@ pub struct Live<'d> {
     own: Own,
     staged: Staged,
     looker: Option<Looker>,
+    /// What is still to be checked, when that was too early.
+    unchecked: Option<Unchecked<'d>>,
+    /// As of the last tick.
+    births: u64,
     // Field order is drop order: probes go before the programs and maps they use.
     probes: Vec<Placed>,
     events: Events,
@@ -72,17 +83,26 @@ impl<'d> Live<'d> {
     /// file under it. Writes the session's first records.
     pub fn start(
         prepared: Prepared<'d>,
+        fit: Fit<'d>,
         exe: &File,
         choice: &Choice,
         sink: &mut Sink<'_>,
     ) -> Result<Self, LiveError> {
-        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, notes } = prepared;
+        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, debug, notes } =
+            prepared;
         let pid = target.pid;
         let now = boot_ns();
         emit(&Event::Target(header(kind::TARGET, target.anchor_boot_ns), Box::new(target)), sink);
         for (code, text) in notes {
             emit(&Event::Note(header(kind::NOTE, now), Note { code: code.to_owned(), text }), sink);
         }
+        let unchecked = match fit {
+            Fit::Known(note) => {
+                emit(&Event::Note(header(kind::NOTE, now), note), sink);
+                None
+            }
+            Fit::Later(unchecked) => Some(*unchecked),
+        };
         let memory = ProcessMemory::new(pid);
         let options = Options {
             ring_bytes: choice.ring_bytes,
@@ -137,7 +157,7 @@ impl<'d> Live<'d> {
             let because = refused.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");
             return Err(LiveError::NoSites { because });
         }
-        let annotator = Annotator::new(binary, load_bias);
+        let annotator = Annotator::new(binary, load_bias, debug);
         let looker = allgs.map(|allgs| Looker::new(layout, allgs));
         let mut live = Self {
             pid,
@@ -147,6 +167,8 @@ impl<'d> Live<'d> {
             own: Own::default(),
             staged: Staged::default(),
             looker,
+            unchecked,
+            births: 0,
             probes,
             events,
             loaded,
@@ -172,6 +194,17 @@ impl<'d> Live<'d> {
 
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Makes the self-check that came too early at first, once the program has started its goroutines.
+    pub fn check_fit(&mut self) -> Result<(), LiveError> {
+        if let Some(unchecked) = &mut self.unchecked
+            && let Some(note) = unchecked.try_again(self.births)?
+        {
+            self.unchecked = None;
+            self.note(&note.code, note.text);
+        }
+        Ok(())
     }
 
     /// Takes what the kernel side has delivered, at most `limit` records, and with it our own records up to its time.
@@ -216,6 +249,7 @@ impl<'d> Live<'d> {
         }
         self.drops = drops;
         let mut counts = self.loaded.totals()?;
+        self.births = counts[total::BIRTHS];
         for (count, later) in counts.iter_mut().zip(later) {
             *count = count.saturating_sub(*later);
         }
@@ -268,6 +302,9 @@ impl<'d> Live<'d> {
         sink: &mut Sink<'_>,
     ) -> Result<(), LiveError> {
         self.probes.clear();
+        if let Some(unchecked) = self.unchecked.take() {
+            self.note(fit::NOTE, unchecked.not_made());
+        }
         while self.drain(usize::MAX) > 0 {}
         self.own.forget_after(over);
         let mut later = [0; total::COUNT];

@@ -7,6 +7,7 @@ use crate::event::message::Limits;
 use crate::gobin::{GoBinary, Layout, LayoutError};
 use crate::memory::{ProcessMemory, ReadMemory};
 use crate::probe::{Plan, plan};
+use crate::symbol::DebugSource;
 
 /// A target, recognised.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Prepared<'d> {
     pub wait_reasons: Option<(u64, u64)>,
     pub plan: Plan,
     pub load_bias: u64,
+    /// What Go's own tables cannot answer is asked for there.
+    pub debug: Option<&'d dyn DebugSource>,
     /// What a reader of the report should know: (code, one sentence).
     pub notes: Vec<(&'static str, String)>,
 }
@@ -96,7 +99,17 @@ pub fn prepare<'d>(about: About, binary: &'d GoBinary<'d>) -> Result<Prepared<'d
         started_boot_ns: about.started_boot_ns,
         layout_provenance: layout.provenance.clone(),
     };
-    Ok(Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias: about.load_bias, notes })
+    Ok(Prepared {
+        target,
+        binary,
+        layout,
+        allgs,
+        wait_reasons,
+        plan,
+        load_bias: about.load_bias,
+        debug: None,
+        notes,
+    })
 }
 
 /// A wait reason's name is at most that long in any release; a longer one means that this is no table of them.

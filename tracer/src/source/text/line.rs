@@ -242,22 +242,30 @@ fn symbol(f: &mut Fields) -> Result<Symbol, Reason> {
         pc: f.number("pc")?,
         exact: f.flag("exact")?,
         unknown_because: f.text("unknown")?,
-        frames: Vec::new(),
+        source: f.text("source")?,
+        ..Symbol::default()
     };
     for Field { name, value } in f.rest() {
-        if name == "frame" {
+        if name == "frame" || name == "starts" {
             let (Value::Text(function) | Value::Word(function)) = value else {
                 return Err(Reason::Value(name, String::new()));
             };
-            symbol.frames.push(Frame { function, ..Frame::default() });
+            let frame = Frame { function, ..Frame::default() };
+            if name == "frame" {
+                symbol.frames.push(frame);
+            } else {
+                symbol.starts = Some(frame);
+            }
             continue;
         }
-        if !matches!(name.as_str(), "file" | "line" | "inlined") {
+        if !matches!(name.as_str(), "file" | "line" | "inlined" | "full") {
             return Err(f.unknown(&name));
         }
-        let Some(frame) = symbol.frames.last_mut() else { return Err(Reason::NoFrame(name)) };
+        let last = symbol.starts.as_mut().or(symbol.frames.last_mut());
+        let Some(frame) = last else { return Err(Reason::NoFrame(name)) };
         match (name.as_str(), &value) {
             ("file", Value::Text(text) | Value::Word(text)) => frame.file.clone_from(text),
+            ("full", Value::Text(text) | Value::Word(text)) => frame.full_name.clone_from(text),
             ("inlined", Value::Flag) => frame.inlined = true,
             ("line", Value::Word(word)) => {
                 let line = number(word).and_then(|n| u32::try_from(n).ok());

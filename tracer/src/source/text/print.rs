@@ -78,10 +78,10 @@ fn print_target<'a>(line: &'a mut Line, t: &TargetInfo) -> &'a mut Line {
 }
 
 fn print_symbol<'a>(line: &'a mut Line, s: &Symbol) -> &'a mut Line {
-    line.hex("pc", s.pc).flag("exact", s.exact).text("unknown", &s.unknown_because);
-    for f in &s.frames {
-        line.always_text("frame", &f.function).text("file", &f.file).dec("line", f.line.into());
-        line.flag("inlined", f.inlined);
+    line.hex("pc", s.pc).flag("exact", s.exact).text("unknown", &s.unknown_because).text("source", &s.source);
+    for (name, f) in s.frames.iter().map(|f| ("frame", f)).chain(s.starts.iter().map(|f| ("starts", f))) {
+        line.always_text(name, &f.function).text("file", &f.file).dec("line", f.line.into());
+        line.flag("inlined", f.inlined).text("full", &f.full_name);
     }
     line
 }

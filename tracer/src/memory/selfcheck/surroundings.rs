@@ -1,0 +1,118 @@
+//! What a live process shows besides its memory: its code, its threads, its clock.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+use super::Surroundings;
+use crate::gobin::GoBinary;
+use crate::target::{Mapping, parse_maps};
+
+/// Threads whose names inside their own PID namespace are looked up.
+const MAX_THREADS: usize = 4096;
+/// `/proc/PID/stat` tells the start in ticks of 10 ms, and `CLOCK_BOOTTIME` also counts a sleeping machine.
+const SLACK_NS: u64 = 2_000_000_000;
+
+/// A live process and the executable it runs.
+pub struct Live<'d> {
+    pid: u32,
+    binary: &'d GoBinary<'d>,
+    load_bias: u64,
+    names: Option<Vec<String>>,
+    started_boot_ns: u64,
+    threads: OnceCell<HashSet<u64>>,
+    maps: OnceCell<Vec<Mapping>>,
+}
+
+impl<'d> Live<'d> {
+    /// `names` are the program's own wait reasons; `started_boot_ns` is on `CLOCK_BOOTTIME`.
+    pub fn new(
+        pid: u32,
+        binary: &'d GoBinary<'d>,
+        load_bias: u64,
+        names: Option<Vec<String>>,
+        started_boot_ns: u64,
+    ) -> Self {
+        let (threads, maps) = (OnceCell::new(), OnceCell::new());
+        Self { pid, binary, load_bias, names, started_boot_ns, threads, maps }
+    }
+
+    fn threads(&self) -> HashSet<u64> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        tasks.filter_map(|t| t.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// What the threads are called inside the process's own PID namespace.
+    fn inner_threads(&self) -> HashSet<u64> {
+        let inner = |tid: u64| {
+            let status = fs::read_to_string(format!("/proc/{}/task/{tid}/status", self.pid)).ok()?;
+            let line = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+            line.split_whitespace().last()?.parse().ok()
+        };
+        self.threads().into_iter().take(MAX_THREADS).filter_map(inner).collect()
+    }
+}
+
+impl Surroundings for Live<'_> {
+    fn function(&self, pc: u64) -> Option<(u64, &str)> {
+        let f = self.binary.functions().by_pc(pc.checked_sub(self.load_bias)?)?;
+        Some((f.entry.wrapping_add(self.load_bias), f.name))
+    }
+
+    fn wrapped(&self, entry: u64) -> Option<String> {
+        self.binary.wrapped(entry.checked_sub(self.load_bias)?).map(|frame| frame.function)
+    }
+
+    fn is_behind_a_call(&self, pc: u64) -> bool {
+        /// `call rel32`
+        const CALL: u8 = 0xe8;
+        let at = pc.wrapping_sub(self.load_bias).wrapping_sub(5);
+        self.binary.bytes(at, 5).is_some_and(|code| code[0] == CALL)
+    }
+
+    fn is_foreign_code(&self, pc: u64) -> bool {
+        let maps = self.maps.get_or_init(|| {
+            let text = fs::read(format!("/proc/{}/maps", self.pid)).unwrap_or_default();
+            parse_maps(&text).unwrap_or_default()
+        });
+        let own = |pc: u64| {
+            let linked = pc.wrapping_sub(self.load_bias);
+            self.binary.segments().iter().any(|s| s.contains(linked))
+        };
+        maps.iter().any(|m| m.executable && m.path.is_some() && (m.start..m.end).contains(&pc)) && !own(pc)
+    }
+
+    fn is_thread(&self, id: u64) -> bool {
+        // A thread may be new since the first question.
+        self.threads.get_or_init(|| self.threads()).contains(&id)
+            || self.threads().contains(&id)
+            || self.inner_threads().contains(&id)
+    }
+
+    fn wait_reasons(&self) -> Option<&[String]> {
+        self.names.as_deref()
+    }
+
+    fn lifetime_ns(&self) -> (u64, u64) {
+        // In a time namespace of its own its clocks count from elsewhere.
+        let time = |who: &str| fs::read_link(format!("/proc/{who}/ns/time")).ok();
+        if time("self") != time(&self.pid.to_string()) {
+            return (1, u64::MAX >> 1);
+        }
+        let boot = clock_ns(nix::time::ClockId::CLOCK_BOOTTIME);
+        let now = clock_ns(nix::time::ClockId::CLOCK_MONOTONIC);
+        let started = self.started_boot_ns.saturating_sub(boot.saturating_sub(now));
+        (started.saturating_sub(SLACK_NS), now)
+    }
+
+    fn pause(&self, time: Duration) {
+        if !time.is_zero() {
+            std::thread::sleep(time);
+        }
+    }
+}
+
+fn clock_ns(clock: nix::time::ClockId) -> u64 {
+    clock.now().map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
+}
