@@ -27,8 +27,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn frame()(function in text(), file in text(), line in small(), inlined in any::<bool>()) -> Frame {
-        Frame { function, file, line, inlined }
+    fn frame()(t in prop::array::uniform3(text()), line in small(), inlined in any::<bool>()) -> Frame {
+        let [function, file, full_name] = t;
+        Frame { function, file, line, inlined, full_name }
     }
 }
 
@@ -101,9 +102,17 @@ pub fn any_event() -> BoxedStrategy<Event> {
     ];
     let message = prop_oneof![
         (header(kind::TARGET), target()).prop_map(|(h, t)| Event::Target(h, Box::new(t))),
-        (header(kind::SYMBOL), number(), prop::collection::vec(frame(), 0..4), text(), any::<bool>())
-            .prop_map(|(h, pc, frames, unknown_because, exact)| {
-                Event::Symbol(h, Symbol { pc, frames, unknown_because, exact })
+        (
+            header(kind::SYMBOL),
+            number(),
+            prop::collection::vec(frame(), 0..4),
+            text(),
+            any::<bool>(),
+            text(),
+            prop::option::of(frame())
+        )
+            .prop_map(|(h, pc, frames, unknown_because, exact, source, starts)| {
+                Event::Symbol(h, Symbol { pc, frames, unknown_because, exact, source, starts })
             }),
         (header(kind::PROBE_SITE), prop::array::uniform5(text()), number(), number()).prop_map(
             |(h, t, offset, file_offset)| {

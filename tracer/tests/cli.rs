@@ -18,10 +18,10 @@ const START: u64 = 0x40_1200;
 const OK_STATEMENT: u64 = 0x40_3031;
 
 fn symbol(pc: u64, function: &str, file: &str, line: u32) -> Event {
-    let frame = message::Frame { function: function.into(), file: file.into(), line, inlined: false };
+    let frame = message::Frame { function: function.into(), file: file.into(), line, ..Default::default() };
     Event::Symbol(
         header(kind::SYMBOL, BEGIN),
-        Symbol { pc, frames: vec![frame], unknown_because: String::new(), exact: pc == START },
+        Symbol { pc, frames: vec![frame], exact: pc == START, ..Symbol::default() },
     )
 }
 

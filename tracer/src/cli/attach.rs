@@ -31,7 +31,7 @@ pub struct Args {
     show: ShowArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub pid: u32,
     pub watch: Watch,

@@ -1,6 +1,7 @@
 //! Flags that several subcommands share, and what they mean.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -35,6 +36,10 @@ pub struct WatchArgs {
     /// Size of the buffer between kernel and gostray, a power of two from 64K to 1G
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = ring_size)]
     pub ring_size: u32,
+
+    /// Look for the program's separate debug file here first; may be given several times (docs/symbols.md)
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub debug_dir: Vec<PathBuf>,
 }
 
 /// What to show and how to end.
@@ -86,7 +91,7 @@ pub enum FailOn {
 }
 
 /// How to watch, decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
     /// `None`: until the user or the target ends it.
     pub duration: Option<Duration>,
@@ -94,6 +99,8 @@ pub struct Watch {
     pub look_every: Duration,
     /// Bytes, a power of two.
     pub ring_bytes: u32,
+    /// Where separate debug files may be.
+    pub debug_dirs: Vec<PathBuf>,
 }
 
 /// What to show, decided.
@@ -112,6 +119,7 @@ impl From<WatchArgs> for Watch {
             park: a.park == Switch::On,
             look_every: a.look_every,
             ring_bytes: a.ring_size,
+            debug_dirs: a.debug_dir,
         }
     }
 }
@@ -174,6 +182,11 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
 fn look_every(text: &str) -> Result<Duration, String> {
     let every = positive_duration(text)?;
     if every < LOOK_MIN { Err("at least 1s".into()) } else { Ok(every) }
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("there is no such directory".into()) }
 }
 
 /// `8M`, `512K`, `1G` or bytes.

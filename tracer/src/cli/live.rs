@@ -5,28 +5,29 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracer_common::wire::end;
 
 use super::common::{Show, Watch};
+use super::executable::{gone_instead, map, open, recognise, search_notes, segments};
 use super::print::note;
 use super::screen::Screen;
 use crate::drive::{self, Caught, Ending, Exit, Pace, View};
 use crate::event::message::Limits;
 use crate::failure::{Class, Failure};
-use crate::gobin::GoBinary;
 use crate::pipeline::Pipeline;
 use crate::probe::Plan;
 use crate::probe::load::Options;
 use crate::record::{WriteError, Writer};
+use crate::source::live::fit::fit;
 use crate::source::live::prepare::{About, prepare};
 use crate::source::live::spawn::{Running, Stopped, shell_code};
 use crate::source::live::{Choice, Live};
-use crate::target::{Environment, Incarnation, Mapping, Target, TargetError};
+use crate::symbol::DebugInfo;
+use crate::target::{Environment, Incarnation, Mapping, Target};
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn watch(
     environment.check()?;
 
     let data = map(&target)?;
-    let binary = GoBinary::parse(&data).map_err(|e| not_readable(&target, e))?;
+    let (binary, search) = recognise(&target, &data, &watch.debug_dirs)?;
     let maps = target.maps()?;
     let load_bias = target.exe_load_bias(&maps, &segments(&binary)).map_err(|e| {
         gone_instead(&target).unwrap_or_else(|| {
@@ -98,8 +99,17 @@ pub fn watch(
             look_every_ns: watch.look_every.as_nanos() as u64,
         },
     };
-    let prepared = prepare(about, &binary)?;
-    no_code_as_data(&target, &maps, &prepared.plan)?;
+    let debug = match &search.found {
+        Some(file) => DebugInfo::of(&binary).or(|| file.image()),
+        None => DebugInfo::of(&binary),
+    };
+    let mut prepared = prepare(about, &binary)?;
+    prepared.debug = Some(&debug);
+    prepared.notes.extend(search_notes(&search));
+    give_back(&data);
+    let fit = fit(&prepared).map_err(|e| gone_instead(&target).unwrap_or_else(|| e.into()))?;
+    // Last of all, and looked up anew: the self-check may have waited.
+    no_code_as_data(&target, &target.maps()?, &prepared.plan)?;
 
     let writer = match &recording {
         Some(r) => Some(Writer::create(&r.path, r.force)?),
@@ -108,7 +118,7 @@ pub fn watch(
     let core = RefCell::new(Core { pipeline: Pipeline::new(), writer, failed: None });
     let mut sink = |record: &[u8]| core.borrow_mut().take(record);
 
-    let mut live = Live::start(prepared, target.exe(), &choice, &mut sink)
+    let mut live = Live::start(prepared, fit, target.exe(), &choice, &mut sink)
         .map_err(|e| gone_instead(&target).unwrap_or_else(|| e.into()))?;
     if !matches!(target.incarnation(), Ok(Incarnation::Same))
         && let Some(failure) = gone_instead(&target)
@@ -161,48 +171,14 @@ pub fn watch(
     Ok(if code == ExitCode::SUCCESS { own.into() } else { code })
 }
 
-/// Opens a process to watch. What is wrong with the process is said before what is wrong with our permissions, except
-/// where the one comes from the other.
-pub(super) fn open(pid: u32) -> Result<Target, Failure> {
-    match Target::open(i32::try_from(pid).unwrap_or(i32::MAX)) {
-        Ok(target) => Ok(target),
-        Err(e @ TargetError::NotPermitted { .. }) => {
-            Environment::probe().check()?;
-            Err(e.into())
-        }
-        Err(e) => Err(e.into()),
+/// Gives the pages of the executable back that were read to choose the sites: all of the function table, of which the
+/// frames of a session need little. What is needed again is faulted in again.
+fn give_back(data: &Mmap) {
+    // SAFETY: of a shared mapping of a file nothing is lost (madvise(2), MADV_DONTNEED).
+    let advised = unsafe { data.unchecked_advise(UncheckedAdvice::DontNeed) };
+    if let Err(e) = advised {
+        log::debug!("the executable's pages stay: {e}");
     }
-}
-
-/// The executable's bytes.
-pub(super) fn map(target: &Target) -> Result<Mmap, Failure> {
-    // SAFETY: the kernel refuses writes to a file that a process executes (ETXTBSY), so its bytes stay as they are while
-    // the target runs; should it be truncated after the target's end, we die of SIGBUS and nobody else does.
-    unsafe { Mmap::map(target.exe()) }.map_err(|e| {
-        Failure::because(Class::CannotRead, format!("cannot map `{}`: {e}", target.exe_path().display()))
-    })
-}
-
-pub(super) fn not_readable(target: &Target, e: crate::gobin::GoBinError) -> Failure {
-    gone_instead(target).unwrap_or_else(|| {
-        let failure = Failure::from(e);
-        let hint = failure.hint().to_owned();
-        Failure::new(failure.class(), format!("`{}` is {failure}", target.exe_path().display()))
-            .with_hint(hint)
-    })
-}
-
-pub(super) fn segments(binary: &GoBinary<'_>) -> Vec<crate::target::Segment> {
-    binary
-        .segments()
-        .iter()
-        .map(|s| crate::target::Segment {
-            vaddr: s.vaddr,
-            offset: s.file_offset,
-            file_size: s.filesz,
-            executable: s.is_executable(),
-        })
-        .collect()
 }
 
 /// A program that maps its own file as data would read our breakpoints there: the kernel puts them into every private
@@ -221,21 +197,6 @@ fn no_code_as_data(target: &Target, maps: &[Mapping], plan: &Plan) -> Result<(),
         Err(Failure::new(Class::NoSafeSite, text)
             .with_hint("nothing safe: the program may check its own code, which a probe would alter for it"))
     })
-}
-
-/// What looks like a failure of ours may be the target's end. A process that is on its way out is refused by the
-/// kernel's probes before its pidfd tells of it, so it is given a moment; only where something has failed already.
-fn gone_instead(target: &Target) -> Option<Failure> {
-    let pid = target.pid();
-    for _ in 0..20 {
-        match target.incarnation() {
-            Ok(Incarnation::Exited) => return Some(TargetError::Exited { pid }.into()),
-            Ok(Incarnation::Execed) => return Some(TargetError::Execed { pid }.into()),
-            Ok(Incarnation::Same) => std::thread::sleep(Duration::from_millis(10)),
-            Err(_) => return None,
-        }
-    }
-    None
 }
 
 /// Where records go: into the session and, when recording, into the file.

@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod common;
 pub mod doctor;
+mod executable;
 pub mod live;
 mod outlet;
 mod print;

@@ -9,8 +9,13 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
 }
 
-const WATCH: Watch =
-    Watch { duration: None, park: false, look_every: Duration::from_secs(1), ring_bytes: 16 << 20 };
+const WATCH: Watch = Watch {
+    duration: None,
+    park: false,
+    look_every: Duration::from_secs(1),
+    ring_bytes: 16 << 20,
+    debug_dirs: Vec::new(),
+};
 const SHOW: Show = Show { json: false, all: false, color: ColorChoice::Auto, fail_on: None };
 
 #[test]
@@ -39,13 +44,14 @@ fn attach() {
     let Ok(Command::Attach(args)) = parse("gostray attach 42") else { panic!() };
     assert_eq!(attach::Request::from(args), attach::Request { pid: 42, watch: WATCH, show: SHOW });
     let line = "gostray attach 42 --duration 45s --park on --look-every 5s --ring-size 1M --json --all --color never \
-                --fail-on leak";
+                --fail-on leak --debug-dir / --debug-dir /usr";
     let Ok(Command::Attach(args)) = parse(line) else { panic!() };
     let watch = Watch {
         duration: Some(Duration::from_secs(45)),
         park: true,
         look_every: Duration::from_secs(5),
         ring_bytes: 1 << 20,
+        debug_dirs: vec!["/".into(), "/usr".into()],
     };
     let show = Show { json: true, all: true, color: ColorChoice::Never, fail_on: Some(FailOn::Leak) };
     assert_eq!(attach::Request::from(args), attach::Request { pid: 42, watch, show });

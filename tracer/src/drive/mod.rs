@@ -135,6 +135,7 @@ async fn watch_on(
                 break end_at(end::DURATION, 0);
             }
             _ = tick.tick() => {
+                check_fit(live, target)?;
                 live.drain(DRAIN_LIMIT);
                 if Instant::now() >= next_look {
                     next_look = Instant::now() + pace.look_every;
@@ -149,6 +150,7 @@ async fn watch_on(
                 view.refresh();
             }
             () = sleep_until(next_drain) => {
+                check_fit(live, target)?;
                 let taken = live.drain(DRAIN_LIMIT);
                 next_drain = Instant::now() + if taken > BUSY { DRAIN_BUSY } else { DRAIN_IDLE };
                 if !still_the_same(live, target, sink, same_ns) {
@@ -185,6 +187,15 @@ fn still_the_same(live: &mut Live<'_>, target: &Target, sink: &mut Sink<'_>, sam
     *same_ns = now;
     live.release(sink);
     true
+}
+
+/// The self-check, where it is still to be made. What an exec brought is not held against the layout: the next
+/// [`still_the_same`] ends the session.
+fn check_fit(live: &mut Live<'_>, target: &Target) -> Result<(), DriveError> {
+    match live.check_fit() {
+        Err(e) if matches!(target.incarnation(), Ok(Incarnation::Same)) => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 /// A look. A process that is gone meanwhile is no error: the pidfd tells it next.

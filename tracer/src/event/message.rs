@@ -93,6 +93,13 @@ pub struct Symbol {
     /// The pc is a function's entry or another exact pc, not a return address.
     #[prost(bool, tag = "4")]
     pub exact: bool,
+    /// Where the frames are from: empty for Go's function table, which knows all of Go; `dwarf`; `symbol table`, which
+    /// knows no lines.
+    #[prost(string, tag = "5")]
+    pub source: String,
+    /// At the entry of a wrapper that the compiler made for `go f(x)` (`main.main.gowrap1`): `f`.
+    #[prost(message, optional, tag = "6")]
+    pub starts: Option<Frame>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
@@ -108,6 +115,9 @@ pub struct Frame {
     pub line: u32,
     #[prost(bool, tag = "4")]
     pub inlined: bool,
+    /// With the type arguments that `function` leaves out (`main.Map[go.shape.int]` for `main.Map[...]`); else empty.
+    #[prost(string, tag = "5")]
+    pub full_name: String,
 }
 
 /// A place where a probe stands, or was refused.

@@ -4,11 +4,15 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+mod executable;
+
 use super::Style;
 use super::style::Ink;
+use crate::gobin::BuildKind;
 use crate::probe::calibrate::TrapCost;
 use crate::probe::code::CostClass;
 use crate::target::Environment;
+pub use executable::{Executable, Global};
 
 /// Version of the JSON form (`docs/json.md`).
 pub const SCHEMA: &str = "gostray.doctor/1";
@@ -28,6 +32,8 @@ pub struct Diagnosis {
     pub trap: Option<TrapCost>,
     pub trap_unknown_because: Option<String>,
     pub program: Option<Program>,
+    /// Only where a file was asked about.
+    pub executable: Option<Executable>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,8 +84,28 @@ pub struct Program {
     pub looks_impossible_because: Option<String>,
     /// How many names the program's own table of wait reasons has.
     pub wait_reasons: Option<usize>,
+    pub build: BuildKind,
+    /// What stands where the program was started from: `same`, `deleted`, `replaced` or `unknown`.
+    pub on_disk: &'static str,
+    /// The file that was read has the notes (build id) that stand in memory.
+    pub build_id_in_memory: Option<bool>,
+    pub self_check: Option<SelfCheck>,
+    pub self_check_failed_because: Option<String>,
     pub warnings: Vec<String>,
     pub sites: Vec<Site>,
+}
+
+/// The layout held against the process's memory.
+#[derive(Debug, Serialize)]
+pub struct SelfCheck {
+    /// Entries of `allgs`.
+    pub goroutines: u64,
+    pub judged: u64,
+    /// Names of invariants.
+    pub held: Vec<&'static str>,
+    pub unproven: Vec<&'static str>,
+    pub took_ns: u64,
+    pub summary: String,
 }
 
 /// A planned probe. Confirmed (not refused): decoding from the function's first byte lands on the instruction, and the
@@ -100,6 +126,10 @@ pub struct Site {
 /// For people.
 pub fn text(d: &Diagnosis, style: Style) -> String {
     let mut out = String::new();
+    if let Some(file) = &d.executable {
+        executable::text(file, style, &mut out);
+        return out;
+    }
     let e = &d.environment;
     let yes = |known: Option<bool>| match known {
         Some(true) => "yes",
@@ -186,7 +216,7 @@ fn program(p: &Program, style: Style, out: &mut String) {
     };
     line("", String::new());
     line("process", format!("{} ({})", p.pid, p.comm));
-    line("executable", p.exe.clone());
+    line("executable", format!("{}{}", p.exe, on_disk(p)));
     line(
         "Go",
         format!(
@@ -204,6 +234,7 @@ fn program(p: &Program, style: Style, out: &mut String) {
     if let Some(id) = &p.build_id {
         line("build id", id.clone());
     }
+    line("build", executable::build(&p.build));
     let layout =
         p.layout.clone().or_else(|| p.layout_unknown_because.as_ref().map(|w| format!("not known: {w}")));
     line("layout", layout.unwrap_or_default());
@@ -212,21 +243,18 @@ fn program(p: &Program, style: Style, out: &mut String) {
         p.looks_impossible_because.as_ref().map_or("possible".to_owned(), |w| format!("not possible: {w}")),
     );
     line("wait reasons", p.wait_reasons.map_or("shown as numbers".to_owned(), |n| format!("{n} names")));
+    if let Some(c) = &p.self_check {
+        let summary = c.summary.strip_prefix("self-check: ").unwrap_or(&c.summary);
+        line("self-check", format!("{summary} ({:.1} ms)", c.took_ns as f64 / 1e6));
+    }
+    if let Some(why) = &p.self_check_failed_because {
+        line("self-check", format!("refused: {why}"));
+    }
     for w in &p.warnings {
         line("warning", w.clone());
     }
     for s in &p.sites {
-        let place = match (&s.function, s.offset, &s.instruction) {
-            (Some(f), Some(o), Some(i)) => format!("{f}+{o:#x}  {i}"),
-            _ => String::new(),
-        };
-        let verdict = match (&s.refused_because, s.cost_class) {
-            (Some(why), _) => format!("refused: {why}"),
-            (None, Some(cost)) => format!("{cost}, confirmed in memory"),
-            (None, None) => String::new(),
-        };
-        let fallback = s.fallback_because.as_ref().map_or(String::new(), |w| format!(" (fallback: {w})"));
-        line(&format!("site {}", s.role), format!("{place}  {verdict}{fallback}"));
+        line(&format!("site {}", s.role), site(s, ", confirmed in memory"));
     }
     line(
         "verdict",
@@ -234,156 +262,32 @@ fn program(p: &Program, style: Style, out: &mut String) {
     );
 }
 
+fn on_disk(p: &Program) -> &'static str {
+    match (p.build_id_in_memory, p.on_disk) {
+        (Some(false), _) => " (the file is not what runs: its build id is another)",
+        (_, "deleted") if !p.exe.ends_with("(deleted)") => " (deleted since: the running file is read)",
+        (_, "replaced") => " (replaced on disk since: the running file is read, not the new one)",
+        _ => "",
+    }
+}
+
+fn site(s: &Site, confirmed: &str) -> String {
+    let place = match (&s.function, s.offset, &s.instruction) {
+        (Some(f), Some(o), Some(i)) => format!("{f}+{o:#x}  {i}"),
+        _ => String::new(),
+    };
+    let verdict = match (&s.refused_because, s.cost_class) {
+        (Some(why), _) => format!("refused: {why}"),
+        (None, Some(cost)) => format!("{cost}{confirmed}"),
+        (None, None) => String::new(),
+    };
+    let fallback = s.fallback_because.as_ref().map_or(String::new(), |w| format!(" (fallback: {w})"));
+    format!("{place}  {verdict}{fallback}")
+}
+
 fn number(n: Option<u32>) -> String {
     n.map_or("?".to_owned(), |n| n.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn diagnosis() -> Diagnosis {
-        let site = Site {
-            role: "create",
-            function: Some("runtime.newproc1".into()),
-            offset: Some(0x46d),
-            address: Some(0x45_360d),
-            instruction: Some("jne 0x453621".into()),
-            cost_class: Some(CostClass::Emulated),
-            fallback_because: None,
-            refused_because: None,
-        };
-        Diagnosis {
-            schema: SCHEMA,
-            gostray_version: "0.0.0",
-            environment: Environment::probe(),
-            blockers: vec![Blocker { what: "missing CAP_BPF".into(), try_this: "`sudo`".into() }],
-            kernel_programs: vec![KernelProgram {
-                name: "create".into(),
-                verified_instructions: Some(203_274),
-                refused_because: None,
-            }],
-            kernel_programs_unknown_because: None,
-            trap: Some(TrapCost { emulated_ns: 700.0, stepped_ns: 19_000.0 }),
-            trap_unknown_because: None,
-            program: Some(Program {
-                pid: 42,
-                comm: "shop".into(),
-                exe: "/srv/shop".into(),
-                go_version: "go1.26.6".into(),
-                main_package: None,
-                build_id: None,
-                position_independent: true,
-                load_bias: Some(0x5555_0000_0000),
-                functions: 7,
-                traceable: false,
-                layout: None,
-                layout_unknown_because: Some("it was not measured".into()),
-                looks_impossible_because: Some("no pattern".into()),
-                wait_reasons: None,
-                warnings: vec!["`runtime.execute` is inlined".into()],
-                sites: vec![site],
-            }),
-        }
-    }
-
-    fn keys(value: &serde_json::Value, found: &mut BTreeSet<String>) {
-        match value {
-            serde_json::Value::Object(map) => {
-                for (key, value) in map {
-                    found.insert(key.clone());
-                    keys(value, found);
-                }
-            }
-            serde_json::Value::Array(items) => items.iter().for_each(|v| keys(v, found)),
-            _ => {}
-        }
-    }
-
-    #[test]
-    fn the_document_names_every_field_and_no_other() {
-        let mut emitted = BTreeSet::new();
-        keys(&serde_json::to_value(diagnosis()).unwrap(), &mut emitted);
-        let document = include_str!("../../../docs/json.md");
-        let section = document.split("## gostray.doctor/1").nth(1).unwrap();
-        for key in &emitted {
-            assert!(section.contains(&format!("`{key}`")), "`{key}` is not documented");
-        }
-        let rows = section.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next());
-        for row in rows {
-            assert!(emitted.contains(row), "`{row}` is documented and not there");
-        }
-    }
-
-    #[test]
-    fn the_text_says_what_stands_against_tracing() {
-        let text = text(&diagnosis(), Style::PLAIN);
-        for part in
-            ["missing CAP_BPF", "try: `sudo`", "700 ns emulated", "it was not measured", "cannot be traced"]
-        {
-            assert!(text.contains(part), "`{part}` is not in:\n{text}");
-        }
-        assert!(
-            text.contains("runtime.newproc1+0x46d  jne 0x453621  emulated, confirmed in memory"),
-            "{text}"
-        );
-    }
-
-    fn machine(kernel_programs: Vec<KernelProgram>) -> Diagnosis {
-        Diagnosis {
-            schema: SCHEMA,
-            gostray_version: "0",
-            environment: Environment::probe(),
-            blockers: Vec::new(),
-            kernel_programs,
-            kernel_programs_unknown_because: None,
-            trap: Some(TrapCost { emulated_ns: 900.0, stepped_ns: 9000.0 }),
-            trap_unknown_because: None,
-            program: None,
-        }
-    }
-
-    fn taken(name: &str, verified_instructions: Option<u32>) -> KernelProgram {
-        KernelProgram { name: name.to_owned(), verified_instructions, refused_because: None }
-    }
-
-    #[test]
-    fn a_refused_program_is_named_and_spoils_the_verdict() {
-        let good = text(&machine(vec![taken("exit", Some(112)), taken("create", Some(203))]), Style::PLAIN);
-        assert!(good.contains("2 of 2 taken by the kernel (most work: `create`, 203 instructions"), "{good}");
-        assert!(good.contains("tracing works here"), "{good}");
-
-        let refused =
-            KernelProgram { refused_because: Some("too large".to_owned()), ..taken("create", None) };
-        let bad = text(&machine(vec![taken("exit", None), refused]), Style::PLAIN);
-        assert!(bad.contains("1 of 2 taken by the kernel\n"), "{bad}");
-        assert!(bad.contains("`create` refused: too large"), "{bad}");
-        assert!(!bad.contains("tracing works here"), "{bad}");
-    }
-
-    #[test]
-    fn an_object_that_cannot_be_loaded_spoils_the_verdict() {
-        let unknown = Diagnosis {
-            kernel_programs_unknown_because: Some("no memory".to_owned()),
-            ..machine(Vec::new())
-        };
-        let bad = text(&unknown, Style::PLAIN);
-        assert!(bad.contains("refused: no memory") && !bad.contains("tracing works here"), "{bad}");
-    }
-
-    /// CAP_BPF and CAP_PERFMON pass for enough, but kernels with "perf: Revert to requiring CAP_SYS_ADMIN for uprobes"
-    /// (6.16, and in the long-term series since 2025; `kernel/events/core.c`, perf_uprobe_event_init) want more.
-    #[test]
-    fn where_no_probe_can_be_placed_tracing_does_not_work() {
-        let denied = Diagnosis {
-            trap: None,
-            trap_unknown_because: Some("permission denied".to_owned()),
-            ..machine(vec![taken("create", None)])
-        };
-        let bad = text(&denied, Style::PLAIN);
-        assert!(bad.contains("not measured: permission denied"), "{bad}");
-        assert!(bad.contains("no probe can be placed") && !bad.contains("tracing works here"), "{bad}");
-    }
-}
+mod tests;

@@ -14,7 +14,15 @@ fn inlined(function: &str, file: &str, line: u32) -> Frame {
 }
 
 fn unknown(pc: u64, why: &str) -> Frame {
-    Frame { function: format!("{pc:#x}"), unknown_because: Some(why.into()), ..Frame::default() }
+    // No real frame has all of them: the examples must show every field at every place.
+    Frame {
+        function: format!("{pc:#x}"),
+        unknown_because: Some(why.into()),
+        full_name: Some("main.work[go.shape.int]".into()),
+        wrapper: Some("main.main.gowrap1".into()),
+        source: Some("dwarf".into()),
+        ..Frame::default()
+    }
 }
 
 fn stack(frames: Vec<Frame>) -> Stack {
