@@ -1,11 +1,15 @@
 //! What comes from Debian: packages that are installed, and programs that are only unpacked into the tools cache.
 
+mod sources;
+mod suite;
+
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+pub use self::suite::{Unpacked, cached, from_suite};
 use crate::{shell, workspace};
 
 /// Installs packages as root; refreshes the package lists when they do not know one of them.

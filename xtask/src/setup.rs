@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf::{self, Choice};
-use crate::{debian, golang, progress, shell, workspace};
+use crate::{debian, fuzz, golang, progress, shell, workspace};
 
 /// How much to set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +41,11 @@ pub fn run(scope: Scope, choice: Choice) -> Result<()> {
         Scope::Demo => &[golang::DEFAULT],
         Scope::Tests => &golang::VERSIONS,
     };
-    for version in versions {
+    for version in versions.iter().chain((scope == Scope::Tests).then_some(&golang::OLDEST)) {
         attempt(go(version));
     }
     if scope == Scope::Tests {
+        attempt(fuzz::ensure());
         for program in &debian::PROGRAMS {
             attempt(debian_program(program));
         }

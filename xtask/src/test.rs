@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf::Choice;
 use crate::setup::{self, Scope};
 use crate::toolchain::{self, Way};
-use crate::{golang, progress, shell, workspace};
+use crate::{fuzz, golang, progress, shell, workspace};
 
 const SKIP_VAR: &str = "GOSTRAY_SKIP_EBPF";
 /// The toolchains (GOROOT directories) that `tests/tests/gobin_real` compares with.
@@ -58,6 +58,10 @@ pub fn run(options: &Options) -> Result<()> {
         parts.push(part("Go programs", || go_programs().map(|()| None)));
         parts.push(part("gostray", || build_gostray().map(|()| None)));
         parts.push(part("root tests", || root_tests(options).map(Some)));
+        parts.push(part("hostile files", || hostile_files(options).map(Some)));
+        if options.filter.is_none() {
+            parts.push(part("fuzzers", || fuzz::run(&[], fuzz::SHORT).map(|()| None)));
+        }
     }
     summary(&parts, options)
 }
@@ -116,6 +120,28 @@ fn pure_tests(options: &Options) -> Result<Counts> {
     Ok(counts)
 }
 
+/// What a hostile executable costs can only be measured in a release build.
+fn hostile_files(options: &Options) -> Result<Counts> {
+    let mut cmd = cargo(options);
+    cmd.args([
+        "test",
+        "-q",
+        "--release",
+        "--package",
+        "tracer",
+        "--test",
+        "hostile_binaries",
+        "--",
+        "--ignored",
+    ]);
+    cmd.args(&options.filter);
+    let (counts, ended_well) = counted(&mut cmd)?;
+    if !ended_well && counts.failed == 0 {
+        bail!("ended without a result");
+    }
+    Ok(counts)
+}
+
 fn go_programs() -> Result<()> {
     for version in golang::VERSIONS {
         for program in ["zoo", "exact"] {
@@ -138,27 +164,8 @@ fn build_gostray() -> Result<()> {
 fn root_tests(options: &Options) -> Result<Counts> {
     let mut total = Counts::default();
     let mut crashed = Vec::new();
-    let go_roots = go_roots()?;
     for executable in test_executables(options)? {
-        let tools = workspace::tools()?;
-        let gostray = workspace::gostray(true);
-        let target = workspace::target_dir();
-        let backtrace = std::env::var_os("RUST_BACKTRACE").unwrap_or_else(|| OsString::from("0"));
-        let vars: [(&str, &OsStr); 7] = [
-            ("GOSTRAY_BIN", gostray.as_os_str()),
-            (toolchain::TOOLS_VAR, tools.as_os_str()),
-            (GO_VAR, &go_roots),
-            ("CARGO_TARGET_DIR", target.as_os_str()),
-            ("RUST_BACKTRACE", &backtrace),
-            // A test that returns an error says it in one line; panics keep their backtrace.
-            ("RUST_LIB_BACKTRACE", OsStr::new("0")),
-            ("PATH", &std::env::var_os("PATH").unwrap_or_default()),
-        ];
-        let mut cmd = shell::as_root("tracing in the tests", executable.as_os_str(), &vars)?;
-        // One at a time: they measure, and they all trace the same kernel.
-        cmd.args(["--ignored", "--test-threads=1"]).current_dir(workspace::root().join("tests"));
-        cmd.args(&options.filter);
-        let (counts, ended_well) = counted(&mut cmd)?;
+        let (counts, ended_well) = root_test(&executable, options, &[])?;
         total.passed += counts.passed;
         total.failed += counts.failed;
         if !ended_well && counts.failed == 0 {
@@ -172,6 +179,49 @@ fn root_tests(options: &Options) -> Result<Counts> {
         bail!("no test was run");
     }
     Ok(total)
+}
+
+/// Runs the root tests of one executable; also says whether it ended well.
+fn root_test(executable: &Path, options: &Options, more: &[(&str, &OsStr)]) -> Result<(Counts, bool)> {
+    let tools = workspace::tools()?;
+    let gostray = workspace::gostray(true);
+    let target = workspace::target_dir();
+    let backtrace = std::env::var_os("RUST_BACKTRACE").unwrap_or_else(|| OsString::from("0"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let go_roots = go_roots()?;
+    let mut vars: Vec<(&str, &OsStr)> = vec![
+        ("GOSTRAY_BIN", gostray.as_os_str()),
+        (toolchain::TOOLS_VAR, tools.as_os_str()),
+        (GO_VAR, &go_roots),
+        ("CARGO_TARGET_DIR", target.as_os_str()),
+        ("RUST_BACKTRACE", &backtrace),
+        // A test that returns an error says it in one line; panics keep their backtrace.
+        ("RUST_LIB_BACKTRACE", OsStr::new("0")),
+        ("PATH", &path),
+    ];
+    vars.extend(more);
+    let mut cmd = shell::as_root("tracing in the tests", executable.as_os_str(), &vars)?;
+    // One at a time: they measure, and they all trace the same kernel.
+    cmd.args(["--ignored", "--test-threads=1"]).current_dir(workspace::root().join("tests"));
+    cmd.args(&options.filter);
+    counted(&mut cmd)
+}
+
+/// Builds gostray and runs the root tests of one test executable, with more variables.
+pub(crate) fn only(name: &str, more: &[(&str, &OsStr)]) -> Result<()> {
+    let options = Options { pure_only: false, filter: None };
+    build_gostray()?;
+    let executables = test_executables(&options)?;
+    let is_it = |path: &&PathBuf| {
+        let stem = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        stem.rsplit_once('-').is_some_and(|(own, _hash)| own == name)
+    };
+    let executable = executables.iter().find(is_it).with_context(|| format!("there is no test `{name}`"))?;
+    let (counts, ended_well) = root_test(executable, &options, more)?;
+    if counts.failed > 0 || !ended_well {
+        bail!("{} failed", counts.failed);
+    }
+    Ok(())
 }
 
 /// What the caller says, else every Go that setup installs.
@@ -190,7 +240,12 @@ fn go_roots() -> Result<OsString> {
 /// Builds the crate `tests` and says where its test executables are.
 fn test_executables(options: &Options) -> Result<Vec<PathBuf>> {
     let mut cmd = cargo(options);
-    cmd.args(["test", "-q", "--package", "tests", "--no-run", "--message-format=json-render-diagnostics"]);
+    built_by(cmd.args(["test", "-q", "--package", "tests", "--no-run"]))
+}
+
+/// The executables that a cargo command with `--no-run` has built of tests and benches.
+fn built_by(cmd: &mut Command) -> Result<Vec<PathBuf>> {
+    cmd.arg("--message-format=json-render-diagnostics");
     let out = cmd.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !out.status.success() {
         bail!("the crate `tests` does not compile");
@@ -198,14 +253,26 @@ fn test_executables(options: &Options) -> Result<Vec<PathBuf>> {
     let mut executables = Vec::new();
     for line in String::from_utf8_lossy(&out.stdout).lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if message["profile"]["test"] == true
-            && let Some(path) = message["executable"].as_str()
-        {
+        let wanted = message["profile"]["test"] == true || message["target"]["kind"][0] == "bench";
+        if wanted && let Some(path) = message["executable"].as_str() {
             executables.push(Path::new(path).to_owned());
         }
     }
     executables.sort();
     Ok(executables)
+}
+
+/// `cargo xtask bench`: what gostray costs, printed as the table of docs/costs.md.
+pub fn bench() -> Result<()> {
+    setup::run(Scope::Tests, Choice::Auto)?;
+    build_gostray()?;
+    let mut cmd = workspace::cargo();
+    cmd.env_remove(SKIP_VAR);
+    let built = built_by(cmd.args(["bench", "-q", "--package", "tests", "--bench", "cost", "--no-run"]))?;
+    let executable = built.first().context("cargo built no bench")?;
+    let (tools, gostray) = (workspace::tools()?, workspace::gostray(true));
+    let vars = [("GOSTRAY_BIN", gostray.as_os_str()), (toolchain::TOOLS_VAR, tools.as_os_str())];
+    shell::loud(&mut shell::as_root("tracing in the bench", executable.as_os_str(), &vars)?)
 }
 
 /// Runs tests, passes their output on without the empty parts, and adds up libtest's result lines.
@@ -254,12 +321,12 @@ fn summary(parts: &[Part], options: &Options) -> Result<()> {
     }
     println!("{:<12} {:<7} {:>12}", "all", "", progress::seconds(time));
     let count = |name: &str| parts.iter().find(|p| p.name == name).and_then(|p| p.counts).unwrap_or_default();
-    let (pure, root) = (count("pure tests"), count("root tests"));
-    let left_out = pure.ignored.saturating_sub(root.passed + root.failed);
+    let (pure, root, hostile) = (count("pure tests"), count("root tests"), count("hostile files"));
+    let left_out = pure.ignored.saturating_sub(root.passed + root.failed + hostile.passed + hostile.failed);
     if options.pure_only {
         println!("not run: the tests that need root, the kernel or Go; try: cargo xtask test");
     } else if left_out > 0 {
-        println!("not run: {left_out} ignored tests outside the crate `tests`");
+        println!("not run: {left_out} tests that are ignored and not asked for here");
     }
     let failed: Vec<&str> = parts.iter().filter(|p| p.error.is_some()).map(|p| p.name).collect();
     if !failed.is_empty() {
