@@ -1,0 +1,9 @@
+//! Any build information in an otherwise sound program.
+#![no_main]
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+fuzz_target!(|data: &[u8]| fuzz::watch::count(fuzz::ask::everything(&fuzz::targets::buildinfo(data))));
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    fuzz::recipe::mutate(data, size, max_size, seed, fuzzer_mutate)
+});

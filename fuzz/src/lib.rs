@@ -1,0 +1,9 @@
+//! What the fuzz targets share with plain `cargo test`, which includes these modules by path.
+
+pub mod ask;
+pub mod image;
+pub mod program;
+pub mod recipe;
+pub mod targets;
+pub mod types;
+pub mod watch;
