@@ -1,6 +1,8 @@
 //! Building and starting the Go programs of `tests/go`.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -20,12 +22,14 @@ pub struct Fixture {
     go: String,
     flags: Vec<String>,
     cgo: bool,
+    bare: bool,
 }
 
 impl Fixture {
     /// With the default Go, symbols and debug information, without cgo (but the program `cgo` with).
     pub fn new(program: &str) -> Self {
-        Self { program: program.into(), go: golang::DEFAULT.into(), flags: Vec::new(), cgo: program == "cgo" }
+        let go = golang::DEFAULT.into();
+        Self { program: program.into(), go, flags: Vec::new(), cgo: program == "cgo", bare: false }
     }
 
     /// With another Go, for instance `1.21.13`.
@@ -55,16 +59,43 @@ impl Fixture {
         self
     }
 
+    /// Without section headers: nothing but what the kernel needs to start it.
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
     /// The executable; built once for each way and content.
     pub fn build(&self) -> Result<PathBuf> {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        golang::build(&golang::Build { program: &self.program, go: &self.go, flags: &flags, cgo: self.cgo })
+        let how = golang::Build { program: &self.program, go: &self.go, flags: &flags, cgo: self.cgo };
+        let built = golang::build(&how)?;
+        if self.bare { without_sections(&built) } else { Ok(built) }
     }
 
     /// Builds it, starts it, and waits until it is ready.
     pub fn start(&self, args: &[&str]) -> Result<Running> {
         Running::start(&self.build()?, args)
     }
+}
+
+/// A copy beside the executable.
+fn without_sections(executable: &Path) -> Result<PathBuf> {
+    let bare = executable.with_extension("bare");
+    if bare.is_file() {
+        return Ok(bare);
+    }
+    let partial = executable.with_extension(format!("bare.{}", std::process::id()));
+    // With its owner and run bits.
+    fs::copy(executable, &partial)?;
+    let owner = fs::metadata(executable)?;
+    chown(&partial, Some(owner.uid()), Some(owner.gid()))?;
+    let file = fs::File::options().write(true).open(&partial)?;
+    file.write_all_at(&[0; 8], 40)?; // e_shoff
+    file.write_all_at(&[0; 6], 58)?; // e_shentsize, e_shnum, e_shstrndx
+    drop(file);
+    fs::rename(&partial, &bare)?;
+    Ok(bare)
 }
 
 /// Builds a program in the plain way.

@@ -17,11 +17,13 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// No test watches longer: one that was to be refused and was not would watch for ever.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Runs it to its end.
 pub fn gostray(args: &[&str]) -> Output {
-    let output = Command::new(binary()).args(args).stdin(Stdio::null()).output().expect("gostray starts");
+    let output = Background::start(args).finish();
     eprintln!("gostray {} → {}", args.join(" "), output.status);
-    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
@@ -87,8 +89,13 @@ impl Background {
         }
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
     /// Waits for its end and gives what it printed.
     pub fn finish(mut self) -> Output {
+        until("gostray ends", LONGEST, || self.has_ended());
         let status = self.child.wait().expect("it is our child");
         self.printed(status)
     }

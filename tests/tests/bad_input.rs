@@ -75,7 +75,7 @@ fn a_go_older_than_supported() {
 #[test]
 #[ignore = "needs root and the kernel: cargo xtask test"]
 fn an_unknown_go() {
-    let path = Fixture::new("demo").build().unwrap();
+    let path = Fixture::new("demo").stripped().build().unwrap();
     let mut image = std::fs::read(path).unwrap();
     let find = |image: &[u8], what: &[u8]| image.windows(what.len()).position(|w| w == what);
     let info = find(&image, b"\xff Go buildinf:").expect("build information");

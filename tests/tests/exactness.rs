@@ -1,86 +1,14 @@
 //! Every birth, every death, every creation stack: what the session says of `tests/go/exact` is what the program says of
 //! itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use tests::chains::{chains, check};
 use tests::events::{self, Event};
-use tests::gostray::{Background, Report, Site, report};
+use tests::gostray::{Background, report};
 use tests::{Fixture, root_only};
-use tracer_common::wire::MAX_FRAMES;
 use xtask::golang;
-
-/// What `exact` printed of one of its chains.
-#[derive(Debug, Default)]
-struct Chain {
-    /// Of the `go` statement.
-    line: u64,
-    /// Callers of the `go` statement, innermost first, without the runtime's own outermost frame.
-    functions: Vec<String>,
-    born: u64,
-    died: u64,
-}
-
-fn chains<'l>(said: impl IntoIterator<Item = &'l str>) -> Result<BTreeMap<String, Chain>> {
-    let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
-    for line in said {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[..] {
-            ["stack", name, line, ref functions @ ..] => {
-                let chain = chains.entry(name.into()).or_default();
-                chain.line = line.parse()?;
-                chain.functions = functions.iter().map(|f| (*f).to_owned()).collect();
-            }
-            ["chain", name, born, died] => {
-                let chain = chains.entry(name.into()).or_default();
-                (chain.born, chain.died) = (born.parse()?, died.parse()?);
-            }
-            _ => {}
-        }
-    }
-    ensure!(chains.len() == 5, "it told of {} chains", chains.len());
-    Ok(chains)
-}
-
-/// The site whose `go` statement is that of this chain; there must be one.
-fn site_of<'r>(report: &'r Report, name: &str, chain: &Chain) -> Site<'r> {
-    let sites = report.created_in(&chain.functions[0]);
-    let [site] = sites[..] else { panic!("{name}: {} sites", sites.len()) };
-    site
-}
-
-fn check(report: &Report, chains: &BTreeMap<String, Chain>, births: u64, deaths: u64) {
-    assert!(report.losses().is_empty(), "{:#?}", report.losses());
-    for zero in ["found", "born_unidentified", "vanished"] {
-        assert_eq!(report.total(zero), 0, "{zero}");
-    }
-    assert_eq!(report.total("kernel_births"), report.total("born"));
-    assert_eq!(report.total("kernel_deaths"), report.total("died"));
-    for (name, chain) in chains {
-        let site = site_of(report, name, chain);
-        let counts = ["born", "died", "live", "before"].map(|c| site.count(c));
-        assert_eq!(counts, [chain.born, chain.died, chain.born - chain.died, 0], "{name}");
-        assert_eq!(site.line(), Some(chain.line), "{name}");
-        let seen = site.chain();
-        if chain.functions.len() < MAX_FRAMES {
-            // `exact` leaves out the outermost frame, which is no caller of anything.
-            let (outermost, callers) = seen.split_last().expect("a stack has a frame");
-            assert_eq!((callers, *outermost), (&as_strs(chain)[..], "runtime.goexit"), "{name}");
-            assert_eq!(site.incomplete_because(), None, "{name}");
-        } else {
-            assert_eq!(seen, as_strs(chain)[..MAX_FRAMES], "{name}");
-            assert!(site.incomplete_because().is_some(), "{name}: {} frames are all?", seen.len());
-        }
-    }
-    let sum = |what: &str| -> u64 { report.own().iter().map(|s| s.count(what)).sum() };
-    let main = u64::from(report.0["target"]["from_start"] == true);
-    assert_eq!((sum("born"), sum("died")), (births + main, deaths));
-    assert_eq!(report.total("live"), births - deaths + 1, "the program's own: the chains' and main");
-}
-
-fn as_strs(chain: &Chain) -> Vec<&str> {
-    chain.functions.iter().map(String::as_str).collect()
-}
 
 /// Attaches to a waiting `exact`, lets it go, and holds the report against what it printed.
 fn attached(fixture: &Fixture, births: u64, deaths: u64) -> Result<()> {

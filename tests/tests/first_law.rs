@@ -9,6 +9,7 @@ use tracer::memory::ProcessMemory;
 use tracer::probe::code::Code;
 use tracer::probe::site::finish;
 use tracer::probe::{Plan, Refusal, Role, Site, plan, verify};
+use tracer::source::live::fit::Fit;
 use tracer::source::live::prepare::{About, prepare};
 use tracer::source::live::{Choice, Live, LiveError};
 
@@ -53,7 +54,8 @@ impl Case {
         let prepared = prepare(about, &binary).expect("a known layout");
         let exe = std::fs::File::open(format!("/proc/{pid}/exe")).expect("the target runs");
         let choice = Choice { ring_bytes: 1 << 20, stacks: 1024, diagnostics: false };
-        Live::start(prepared, &exe, &choice, &mut |_| ()).map(|_| ())
+        let fit = Fit::Known(Default::default());
+        Live::start(prepared, fit, &exe, &choice, &mut |_| ()).map(|_| ())
     }
 }
 

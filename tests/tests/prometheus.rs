@@ -3,9 +3,7 @@
 //! It says itself how many goroutines it has (`go_goroutines`, which is `runtime.NumGoroutine`: all but the runtime's own).
 //! A recording is replayed through the library, and at the time of each such answer the session's count is held against it.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::ops::Range;
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,22 +11,14 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::time::{ClockId, clock_gettime};
+use tests::counts::{MARGIN, Sample, replayed};
 use tests::gostray::{Background, report, until};
-use tests::root_only;
-use tracer::order::Reorder;
+use tests::{http, root_only};
 use tracer::session::snapshot::VerdictKind;
-use tracer::session::{Session, Snapshot};
-use tracer::source::replay::Replay;
 use xtask::debian;
 
 /// How long is recorded.
 const WATCH: &str = "25s";
-/// Beyond what the count was between the request's begin and its answer: `NumGoroutine` changes some instructions
-/// before a birth's probe and after a death's, so one goroutine on each side may be counted the other way; one more
-/// for the time stamps' sake.
-const MARGIN: u64 = 2;
-
 /// Ends with its guard.
 struct Guard(Child);
 
@@ -79,76 +69,17 @@ impl Prometheus {
         self.process.0.id()
     }
 
-    /// The body of an answer with status 200.
     fn get(&self, path: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        // HTTP/1.0: the body ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        ensure!(head.starts_with("HTTP/1.0 200 "), "{head}");
-        Ok(body.to_owned())
+        http::get(&self.address, path)
     }
-}
-
-/// One answer of the program about itself: what it counted, some time between two times (`CLOCK_BOOTTIME`, nanoseconds).
-#[derive(Clone, Debug)]
-struct Sample {
-    during: Range<u64>,
-    goroutines: u64,
-}
-
-fn boot_ns() -> Result<u64> {
-    Ok(Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?).as_nanos() as u64)
 }
 
 fn sample(prometheus: &Prometheus) -> Result<Sample> {
-    let start = boot_ns()?;
-    let metrics = prometheus.get("/metrics")?;
-    let during = start..boot_ns()?;
-    let line = metrics.lines().find_map(|l| l.strip_prefix("go_goroutines "));
-    Ok(Sample { during, goroutines: line.context("no `go_goroutines`")?.parse()? })
-}
-
-/// The least and the most that the session counted while a sample was taken; nothing when it does not cover it.
-type Counted = Option<(u64, u64)>;
-
-/// The session's count while each sample was taken, and the last picture. Takes the same way as
-/// [`tracer::pipeline`], but one event after the other: a picture is wanted between any two of them.
-fn replayed(file: &Path, samples: &[Sample]) -> Result<(Vec<Counted>, Snapshot)> {
-    let mut replay = Replay::open(file)?;
-    let mut order = Reorder::default();
-    let mut session = Session::new();
-    let mut counts: Vec<Counted> = vec![None; samples.len()];
-    loop {
-        let event = replay.next_event()?;
-        let ended = event.is_none();
-        match event {
-            Some(event) => order.push(event),
-            None => order.flush(),
-        }
-        while let Some(event) = order.pop() {
-            let (then, now) = (session.now_ns(), event.time_ns());
-            // What the count is when the request begins: before the first event after that.
-            let begins =
-                samples.iter().position(|s| then != 0 && then < s.during.start && now >= s.during.start);
-            if let Some(i) = begins {
-                let live = session.snapshot().totals.live;
-                counts[i] = Some((live, live));
-            }
-            session.apply(event);
-            let during = samples.iter().position(|s| s.during.contains(&now));
-            if let Some((least, most)) = during.and_then(|i| counts[i].as_mut()) {
-                let live = session.snapshot().totals.live;
-                (*least, *most) = ((*least).min(live), (*most).max(live));
-            }
-        }
-        if ended {
-            return Ok((counts, session.snapshot()));
-        }
-    }
+    Sample::take(|| {
+        let metrics = prometheus.get("/metrics")?;
+        let line = metrics.lines().find_map(|l| l.strip_prefix("go_goroutines "));
+        Ok(line.context("no `go_goroutines`")?.parse()?)
+    })
 }
 
 /// How many bytes of the program's code in memory are not those of its file.

@@ -143,7 +143,9 @@ fn globals_lead_to_goroutines_and_reasons() {
         for reason in ["chan receive", "chan send", "select", "sleep", "IO wait", "sync.Cond.Wait"] {
             assert!(reasons.iter().any(|r| r == reason), "{name}: `{reason}` in {reasons:?}");
         }
-        assert!(globals.allgptr.is_ok(), "{name}: {:?}", globals.allgptr);
+        for global in [&globals.allgptr, &globals.sched, &globals.semtable, &globals.mheap] {
+            assert!(global.is_ok(), "{name}: {global:?}");
+        }
     }
 }
 
@@ -158,6 +160,10 @@ fn globals_are_the_symbol_tables() {
         assert_eq!(globals.allgs.ok(), at("runtime.allgs"), "{name}");
         assert_eq!(globals.allglen.ok(), at("runtime.allglen"), "{name}");
         assert_eq!(globals.allgptr.ok(), at("runtime.allgptr"), "{name}");
+        assert_eq!(globals.sched.ok(), at("runtime.sched"), "{name}");
+        assert_eq!(globals.semtable.ok(), at("runtime.semtable"), "{name}");
+        assert_eq!(globals.mheap.ok(), at("runtime.mheap_"), "{name}");
+        assert_eq!(Some(globals.firstmoduledata), at("runtime.firstmoduledata"), "{name}");
         let reasons = symbols.iter().find(|s| s.name == "runtime.waitReasonStrings").unwrap();
         let table = globals.wait_reasons.unwrap();
         assert_eq!((table.addr, 16 * table.len), (reasons.address, reasons.size), "{name}");

@@ -1,0 +1,3 @@
+module gostray.test/names
+
+go 1.21

@@ -1,0 +1,3 @@
+module gostray.test/spawner
+
+go 1.21

@@ -1,0 +1,3 @@
+module gostray.test/states
+
+go 1.19
