@@ -38,6 +38,8 @@ const BATCH: usize = 1024;
 const EXAMPLES: u8 = 2;
 /// Blocked stacks read in one look at most, so that a look stays cheap.
 const EXAMPLES_PER_LOOK: usize = 64;
+/// How often `allgs` is read when it is reallocated meanwhile: it doubles, so that one more time nearly always does.
+const TRIES: u8 = 4;
 /// How much of a blocked goroutine's stack is read at most.
 const MAX_STACK_READ: u64 = 32 << 10;
 
@@ -74,6 +76,14 @@ struct G {
     wait_since: u64,
     status: u32,
     reason: u8,
+}
+
+/// What reading `allgs` came to.
+enum AllGs {
+    /// The address of each g.
+    Read(Vec<u64>),
+    /// It was reallocated meanwhile: nothing read from it is sure.
+    Moved { len: u64 },
 }
 
 /// What reading a g again came to.
@@ -145,6 +155,28 @@ impl Looker {
         now: &dyn Fn() -> u64,
         out: &mut dyn FnMut(Event),
     ) -> Result<(u64, u64), MemoryError> {
+        let mut tries = TRIES;
+        let addrs = loop {
+            match self.addresses(memory)? {
+                AllGs::Read(addrs) => break addrs,
+                AllGs::Moved { len } if tries == 1 => return Ok((0, len)),
+                AllGs::Moved { .. } => tries -= 1,
+            }
+        };
+        self.slots.resize(self.slots.len().max(addrs.len()), Slot::default());
+        let mut unreadable = 0;
+        let mut wants_stack = Vec::new();
+        for (batch, addrs) in addrs.chunks(BATCH).enumerate() {
+            unreadable += self.batch(memory, now, batch * BATCH, addrs, &mut wants_stack, out)?;
+        }
+        for (addr, g) in wants_stack {
+            self.example(memory, now, addr, &g, out);
+        }
+        Ok((addrs.len() as u64, unreadable))
+    }
+
+    /// What is in `allgs`, unless it is reallocated meanwhile.
+    fn addresses(&mut self, memory: &dyn ReadMemory) -> Result<AllGs, MemoryError> {
         let len = memory.read_u64(self.allgs + 8)?;
         let array = memory.read_u64(self.allgs)?;
         let cap = memory.read_u64(self.allgs + 16)?;
@@ -162,20 +194,9 @@ impl Looker {
             addrs.extend(chunk.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)));
         }
         self.pointers = chunk;
-        if memory.read_u64(self.allgs)? != array {
-            // The old array may have been used again while it was read. The next look sees the new one.
-            return Ok((0, len));
-        }
-        self.slots.resize(self.slots.len().max(addrs.len()), Slot::default());
-        let mut unreadable = 0;
-        let mut wants_stack = Vec::new();
-        for (batch, addrs) in addrs.chunks(BATCH).enumerate() {
-            unreadable += self.batch(memory, now, batch * BATCH, addrs, &mut wants_stack, out)?;
-        }
-        for (addr, g) in wants_stack {
-            self.example(memory, now, addr, &g, out);
-        }
-        Ok((len, unreadable))
+        // The old array may have been used again while it was read.
+        let moved = memory.read_u64(self.allgs)? != array;
+        Ok(if moved { AllGs::Moved { len } } else { AllGs::Read(addrs) })
     }
 
     fn batch(
