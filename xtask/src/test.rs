@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::ebpf::Choice;
 use crate::setup::{self, Scope};
@@ -161,17 +161,33 @@ fn build_gostray() -> Result<()> {
     shell::loud(&mut cmd)
 }
 
+/// Tests that only read files and compute. They fill the time in which the others wait for a program.
+const AT_EASE: [&str; 3] = ["gobin_real", "layouts", "symbols_agree"];
+
 fn root_tests(options: &Options) -> Result<Counts> {
+    let (at_ease, others): (Vec<_>, Vec<_>) =
+        test_executables(options)?.into_iter().partition(|path| AT_EASE.contains(&name_of(path).as_str()));
     let mut total = Counts::default();
     let mut crashed = Vec::new();
-    for executable in test_executables(options)? {
-        let (counts, ended_well) = root_test(&executable, options, &[])?;
+    let mut take = |executable: &Path, (counts, ended_well): (Counts, bool)| {
         total.passed += counts.passed;
         total.failed += counts.failed;
         if !ended_well && counts.failed == 0 {
-            crashed.push(executable.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            crashed.push(name_of(executable));
         }
-    }
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let beside = scope.spawn(|| {
+            let run = |path: &PathBuf| Ok((path.clone(), root_test(path, options, &[], Priority::Low)?));
+            at_ease.iter().map(run).collect::<Result<Vec<_>>>()
+        });
+        for executable in &others {
+            take(executable, root_test(executable, options, &[], Priority::Normal)?);
+        }
+        let ended = beside.join().map_err(|_| anyhow!("the tests beside the others broke off"))?;
+        ended?.into_iter().for_each(|(path, result)| take(&path, result));
+        Ok(())
+    })?;
     if !crashed.is_empty() {
         bail!("ended without a result: {}", crashed.join(", "));
     }
@@ -181,8 +197,26 @@ fn root_tests(options: &Options) -> Result<Counts> {
     Ok(total)
 }
 
+/// The test's name: cargo puts a hash behind it.
+fn name_of(executable: &Path) -> String {
+    let stem = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    stem.rsplit_once('-').map_or(stem.clone(), |(name, _hash)| name.to_owned())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Priority {
+    Normal,
+    /// Only what the others leave of the processors. What it prints comes at its end.
+    Low,
+}
+
 /// Runs the root tests of one executable; also says whether it ended well.
-fn root_test(executable: &Path, options: &Options, more: &[(&str, &OsStr)]) -> Result<(Counts, bool)> {
+fn root_test(
+    executable: &Path,
+    options: &Options,
+    more: &[(&str, &OsStr)],
+    priority: Priority,
+) -> Result<(Counts, bool)> {
     let tools = workspace::tools()?;
     let gostray = workspace::gostray(true);
     let target = workspace::target_dir();
@@ -200,11 +234,16 @@ fn root_test(executable: &Path, options: &Options, more: &[(&str, &OsStr)]) -> R
         ("PATH", &path),
     ];
     vars.extend(more);
-    let mut cmd = shell::as_root("tracing in the tests", executable.as_os_str(), &vars)?;
+    let low = priority == Priority::Low;
+    let program = if low { OsStr::new("nice") } else { executable.as_os_str() };
+    let mut cmd = shell::as_root("tracing in the tests", program, &vars)?;
+    if low {
+        cmd.args(["-n", "19"]).arg(executable);
+    }
     // One at a time: they measure, and they all trace the same kernel.
     cmd.args(["--ignored", "--test-threads=1"]).current_dir(workspace::root().join("tests"));
     cmd.args(&options.filter);
-    counted(&mut cmd)
+    counted_as(&mut cmd, low)
 }
 
 /// Builds gostray and runs the root tests of one test executable, with more variables.
@@ -212,12 +251,9 @@ pub(crate) fn only(name: &str, more: &[(&str, &OsStr)]) -> Result<()> {
     let options = Options { pure_only: false, filter: None };
     build_gostray()?;
     let executables = test_executables(&options)?;
-    let is_it = |path: &&PathBuf| {
-        let stem = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        stem.rsplit_once('-').is_some_and(|(own, _hash)| own == name)
-    };
-    let executable = executables.iter().find(is_it).with_context(|| format!("there is no test `{name}`"))?;
-    let (counts, ended_well) = root_test(executable, &options, more)?;
+    let executable = executables.iter().find(|path| name_of(path) == name);
+    let executable = executable.with_context(|| format!("there is no test `{name}`"))?;
+    let (counts, ended_well) = root_test(executable, &options, more, Priority::Normal)?;
     if counts.failed > 0 || !ended_well {
         bail!("{} failed", counts.failed);
     }
@@ -278,10 +314,16 @@ pub fn bench() -> Result<()> {
 /// Runs tests, passes their output on without the empty parts, and adds up libtest's result lines.
 /// Also says whether the command itself ended well.
 fn counted(cmd: &mut Command) -> Result<(Counts, bool)> {
+    counted_as(cmd, false)
+}
+
+/// [`counted`]; the output may be kept together until the end.
+fn counted_as(cmd: &mut Command, at_the_end: bool) -> Result<(Counts, bool)> {
     let shown = shell::show(cmd);
     let mut child = cmd.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{shown}`"))?;
     let stdout = child.stdout.take().context("the tests have no stdout")?;
     let mut total = Counts::default();
+    let mut kept = String::new();
     for line in BufReader::new(stdout).lines() {
         let line = line?;
         if let Some(counts) = counts_of(&line) {
@@ -294,9 +336,14 @@ fn counted(cmd: &mut Command) -> Result<(Counts, bool)> {
         } else if line.is_empty() || line == "running 0 tests" {
             continue;
         }
-        // A closed stdout is no reason to stop testing.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        if at_the_end {
+            kept.extend([&line, "\n"]);
+        } else {
+            // A closed stdout is no reason to stop testing.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     }
+    let _ = write!(std::io::stdout(), "{kept}");
     Ok((total, child.wait()?.success()))
 }
 
