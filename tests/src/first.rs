@@ -78,7 +78,8 @@ impl Doctor {
         Ok(byte[0])
     }
 
-    /// Starts `gostray COMMAND PID …` and returns when all its probes for births and deaths stand.
+    /// Starts `gostray COMMAND PID …` and returns when all its probes for births and deaths stand and work: a breakpoint is
+    /// there a moment before its program is.
     pub fn watched(&self, command: &str, more: &[&str]) -> Result<Watched<'_>> {
         let spots = self.spots()?;
         ensure!(spots.len() >= 2, "there are {} places to probe", spots.len());
@@ -96,6 +97,7 @@ impl Doctor {
             if let Some((time, memory)) = first
                 && standing == spots.len()
             {
+                gostray.until_printed("word that it watches", |line| line.contains("watching "));
                 return Ok(Watched { gostray, time, memory, doctor: self, spots });
             }
             if start.elapsed() > PATIENCE || gostray.has_ended() {

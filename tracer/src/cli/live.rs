@@ -133,7 +133,8 @@ pub fn watch(
         Watched::Child(_) => Screen::beside_the_command(show),
         Watched::Other => Screen::live(show)?,
     };
-    if !screen.is_table() && !show.json {
+    // Beside a command standard error is the JSON's.
+    if !screen.is_table() && !(show.json && matches!(exit, Watched::Child(_))) {
         let ends = watch
             .duration
             .map_or("Ctrl-C ends".to_owned(), |d| format!("ends after {}", humantime::format_duration(d)));
