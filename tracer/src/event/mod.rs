@@ -4,6 +4,7 @@
 //! probe sites, notes) is protobuf behind the same header. See `docs/session-format.md`.
 
 pub mod message;
+pub mod status;
 
 use prost::Message as _;
 use thiserror::Error;

@@ -2,12 +2,12 @@
 
 use tracer_common::wire::{self, birth_flag, coro_flag, loss};
 
-use crate::event::{Note, ProbeSite};
+use crate::event::{Note, ProbeSite, status};
 
 use crate::analysis;
 
 use super::Session;
-use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE, status};
+use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE};
 use super::recent::Gone;
 use super::sites::{NoStack, SiteKey};
 use super::waits;

@@ -1,25 +1,6 @@
 //! A living goroutine, and the words for what it does.
 
-/// `g.atomicstatus` without the scan bit (runtime2.go, Go 1.19 to 1.27).
-pub mod status {
-    pub const IDLE: u32 = 0;
-    pub const RUNNABLE: u32 = 1;
-    pub const RUNNING: u32 = 2;
-    pub const SYSCALL: u32 = 3;
-    pub const WAITING: u32 = 4;
-    pub const DEAD: u32 = 6;
-    pub const COPYSTACK: u32 = 8;
-    pub const PREEMPTED: u32 = 9;
-    /// Found by the runtime's own leak profile (1.26); it still waits.
-    pub const LEAKED: u32 = 10;
-    /// The placeholder of an extra M, not in use (1.26).
-    pub const DEAD_EXTRA: u32 = 11;
-
-    /// No goroutine lives in this `g`.
-    pub fn is_dead(status: u32) -> bool {
-        matches!(status, IDLE | DEAD | DEAD_EXTRA)
-    }
-}
+use crate::event::status;
 
 /// How its birth is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use tracer_common::wire::{self, Header, kind};
 
 use super::Session;
-use super::goroutine::status;
 use super::snapshot::{Site, Snapshot, Verdict, VerdictKind};
+use crate::event::status;
 use crate::event::{Event, StackDef, Symbol, TargetInfo, WaitReasons, header, message};
 
 pub const SECOND: u64 = 1_000_000_000;
