@@ -246,21 +246,35 @@ impl Fail for crate::gobin::GoBinError {
     }
 }
 
+impl Fail for crate::gobin::LayoutError {
+    fn class(&self) -> Class {
+        match self {
+            Self::TooOld { .. } => Class::GoTooOld,
+            Self::Unknown { .. } | Self::Contradiction { .. } => Class::GoUnsupported,
+            Self::Table => Class::Internal,
+        }
+    }
+}
+
+impl Fail for crate::memory::MemoryError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Gone => Class::ExitedWhileAttaching,
+            Self::Forbidden => Class::NotPermitted,
+            Self::Unmapped { .. } | Self::Other { .. } => Class::Internal,
+        }
+    }
+}
+
 impl Fail for crate::source::live::PrepareError {
     fn class(&self) -> Class {
-        use crate::gobin::LayoutError;
         let Self::Layout(e) = self;
-        match e {
-            LayoutError::TooOld { .. } => Class::GoTooOld,
-            LayoutError::Unknown { .. } | LayoutError::Contradiction { .. } => Class::GoUnsupported,
-            LayoutError::Table => Class::Internal,
-        }
+        e.class()
     }
 }
 
 impl Fail for crate::source::live::LiveError {
     fn class(&self) -> Class {
-        use crate::memory::MemoryError;
         use crate::probe::load::LoadError;
         match self {
             Self::Load(LoadError::NoObject | LoadError::Missing { .. }) => Class::Internal,
@@ -268,8 +282,7 @@ impl Fail for crate::source::live::LiveError {
             Self::NoSites { .. } => Class::NoSafeSite,
             Self::Misfit { .. } => Class::LayoutMisfit,
             Self::NotBegun { .. } => Class::NotBegun,
-            Self::Look(MemoryError::Forbidden) => Class::NotPermitted,
-            Self::Look(_) => Class::Internal,
+            Self::Look(e) => e.class(),
         }
     }
 

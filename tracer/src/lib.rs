@@ -10,6 +10,7 @@
 pub mod analysis;
 pub mod cli;
 pub mod drive;
+pub mod dump;
 pub mod event;
 #[cfg(test)]
 mod event_gen;

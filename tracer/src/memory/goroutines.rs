@@ -1,8 +1,7 @@
 //! The look: every goroutine of a running process, read from `allgs` while it runs on.
 //!
 //! What makes that safe to believe (go-runtime: `runtime/proc.go` allgadd, newproc1, gfget; checked for 1.19–1.27):
-//! - `allgs` only grows. When it is reallocated the writer stores the pointer before the length, so the length is read
-//!   first and the pointer after it; the pointer is read again at the end and must not have changed.
+//! - `allgs` only grows ([`allgs`](super::allgs)).
 //! - g structs are never freed or moved, but used again: a goroutine is its goid, a slot of `allgs` is not.
 //! - Before Go 1.24 a new g is runnable for a moment while it still has its last owner's goid; a goid not known at its
 //!   slot is therefore read twice and must stay.
@@ -13,33 +12,17 @@ use std::collections::HashMap;
 
 use tracer_common::wire::{self, Header, LookEdge, MAX_FRAMES, Seen, kind, stack_end};
 
+use super::allgs::{self, AllGs};
 use super::{MemoryError, ReadMemory};
-use crate::event::{Event, StackDef};
+use crate::event::{Event, StackDef, status};
 use crate::gobin::Layout;
 
-/// `g.atomicstatus` values (`runtime/runtime2.go`).
-pub mod status {
-    pub const IDLE: u32 = 0;
-    pub const WAITING: u32 = 4;
-    pub const DEAD: u32 = 6;
-    /// Go 1.26: the unused g of an extra M.
-    pub const DEAD_EXTRA: u32 = 11;
-    /// Set while the garbage collector owns the stack.
-    pub const SCAN_BIT: u32 = 0x1000;
-}
-
-/// More goroutines than that are not walked: a hostile length must not cost memory. 100 million need 27 GB in Go.
-const MAX_GOROUTINES: u64 = 100_000_000;
-/// Pointers of `allgs` read by one system call.
-const CHUNK: u64 = 64 << 10;
 /// g structs read by one system call.
 const BATCH: usize = 1024;
 /// Blocked stacks read for one `go` statement and wait reason.
 const EXAMPLES: u8 = 2;
 /// Blocked stacks read in one look at most, so that a look stays cheap.
 const EXAMPLES_PER_LOOK: usize = 64;
-/// How often `allgs` is read when it is reallocated meanwhile: it doubles, so that one more time nearly always does.
-const TRIES: u8 = 4;
 /// How much of a blocked goroutine's stack is read at most.
 const MAX_STACK_READ: u64 = 32 << 10;
 
@@ -76,14 +59,6 @@ struct G {
     wait_since: u64,
     status: u32,
     reason: u8,
-}
-
-/// What reading `allgs` came to.
-enum AllGs {
-    /// The address of each g.
-    Read(Vec<u64>),
-    /// It was reallocated meanwhile: nothing read from it is sure.
-    Moved { len: u64 },
 }
 
 /// What reading a g again came to.
@@ -155,13 +130,9 @@ impl Looker {
         now: &dyn Fn() -> u64,
         out: &mut dyn FnMut(Event),
     ) -> Result<(u64, u64), MemoryError> {
-        let mut tries = TRIES;
-        let addrs = loop {
-            match self.addresses(memory)? {
-                AllGs::Read(addrs) => break addrs,
-                AllGs::Moved { len } if tries == 1 => return Ok((0, len)),
-                AllGs::Moved { .. } => tries -= 1,
-            }
+        let addrs = match allgs::addresses(memory, self.allgs, &mut self.pointers)? {
+            AllGs::Read(addrs) => addrs,
+            AllGs::Moved { len } => return Ok((0, len)),
         };
         self.slots.resize(self.slots.len().max(addrs.len()), Slot::default());
         let mut unreadable = 0;
@@ -173,30 +144,6 @@ impl Looker {
             self.example(memory, now, addr, &g, out);
         }
         Ok((addrs.len() as u64, unreadable))
-    }
-
-    /// What is in `allgs`, unless it is reallocated meanwhile.
-    fn addresses(&mut self, memory: &dyn ReadMemory) -> Result<AllGs, MemoryError> {
-        let len = memory.read_u64(self.allgs + 8)?;
-        let array = memory.read_u64(self.allgs)?;
-        let cap = memory.read_u64(self.allgs + 16)?;
-        // Read in this order the capacity is that of this array or of a larger one.
-        if len > cap || len > MAX_GOROUTINES {
-            return Err(MemoryError::Unmapped { addr: self.allgs, len: 24 });
-        }
-        let mut addrs: Vec<u64> = Vec::new();
-        let mut chunk = std::mem::take(&mut self.pointers);
-        // Memory is taken as it is confirmed, not for what a length says.
-        while (addrs.len() as u64) < len {
-            let some = (len - addrs.len() as u64).min(CHUNK) as usize;
-            chunk.resize(some * 8, 0);
-            memory.read(array.wrapping_add(addrs.len() as u64 * 8), &mut chunk)?;
-            addrs.extend(chunk.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)));
-        }
-        self.pointers = chunk;
-        // The old array may have been used again while it was read.
-        let moved = memory.read_u64(self.allgs)? != array;
-        Ok(if moved { AllGs::Moved { len } } else { AllGs::Read(addrs) })
     }
 
     fn batch(

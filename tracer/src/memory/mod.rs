@@ -1,17 +1,44 @@
 //! The target's memory, read from outside: no stop, no probe.
 
+mod allgs;
+pub mod dump;
+pub mod g;
 pub mod goroutines;
 pub mod process;
 pub mod selfcheck;
+pub mod walk;
 
 use thiserror::Error;
 
 pub use process::ProcessMemory;
 
+/// Some bytes of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    pub addr: u64,
+    pub len: usize,
+}
+
 /// Bytes at addresses. Implemented by a live process, later by a core file; by byte arrays in tests.
 pub trait ReadMemory {
     /// Fills `buf` from `addr`, wholly or not at all.
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError>;
+
+    /// Reads areas of memory one behind the other into `into`, which is as long as all of them; `ok[i]` says whether the i-th
+    /// was read.
+    fn read_areas(&self, areas: &[Area], into: &mut [u8], ok: &mut [bool]) -> Result<(), MemoryError> {
+        let mut rest = into;
+        for (area, ok) in areas.iter().zip(ok) {
+            let Some((room, behind)) = rest.split_at_mut_checked(area.len) else { break };
+            *ok = match self.read(area.addr, room) {
+                Ok(()) => true,
+                Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => return Err(e),
+                Err(_) => false,
+            };
+            rest = behind;
+        }
+        Ok(())
+    }
 
     /// Reads `into.len() / size` objects of `size` bytes, one for each address. `ok[i]` says whether the i-th was read.
     fn read_each(
@@ -21,10 +48,8 @@ pub trait ReadMemory {
         into: &mut [u8],
         ok: &mut [bool],
     ) -> Result<(), MemoryError> {
-        for ((addr, room), ok) in addrs.iter().zip(into.chunks_exact_mut(size)).zip(ok) {
-            *ok = self.read(*addr, room).is_ok();
-        }
-        Ok(())
+        let areas: Vec<Area> = addrs.iter().map(|&addr| Area { addr, len: size }).collect();
+        self.read_areas(&areas, into, ok)
     }
 
     fn read_u64(&self, addr: u64) -> Result<u64, MemoryError> {

@@ -1,6 +1,7 @@
 //! Which process, and what the machine allows. Nothing here disturbs the process: no ptrace, no signals, only reads.
 
 pub mod debug_file;
+mod descriptors;
 mod environment;
 mod error;
 mod maps;

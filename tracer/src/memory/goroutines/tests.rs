@@ -170,7 +170,7 @@ fn an_array_that_moves_each_time_is_left_to_the_next_look_and_told() {
     let memory = fake(&[1, 17], |read, words| list(words, ARRAY + u64::from((read + 1) / 5 % 2) * 0x1000, 2));
     let mut looker = Looker::new(layout(), ALLGS);
     assert_eq!(look(&mut looker, &memory), (vec![], 0, 2));
-    assert_eq!(memory.reads.get(), 5 * u32::from(TRIES));
+    assert_eq!(memory.reads.get(), 5 * u32::from(allgs::TRIES));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_length_that_cannot_be_costs_no_memory_and_is_told() {
         let (said, read, unreadable) = look(&mut looker, &memory);
         assert_eq!((said.len(), read), (0, 0));
         assert!(unreadable > 0);
-        assert!(looker.slots.capacity() < 1000 && looker.pointers.capacity() <= CHUNK as usize * 8);
+        assert!(looker.slots.capacity() < 1000 && looker.pointers.capacity() <= allgs::CHUNK as usize * 8);
     }
 }
 

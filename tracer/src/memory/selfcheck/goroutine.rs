@@ -1,11 +1,10 @@
 //! One goroutine held against the invariants.
 
-use tracer_common::config::ABSENT;
-
-use super::super::goroutines::status;
+use super::super::g::G;
 use super::super::{MemoryError, ReadMemory};
 use super::invariant::Invariant;
 use super::{Surroundings, Told};
+use crate::event::status;
 use crate::gobin::Layout;
 
 /// Goroutines that `runtime.main` starts, created by goroutine 1, and what they wait for (`runtime/proc.go`,
@@ -25,98 +24,12 @@ const STACK_SIZES: std::ops::RangeInclusive<u64> = 2 << 10..=1 << 40;
 /// More goroutines than that are not started in centuries.
 pub const MAX_GOID: u64 = 1 << 48;
 
-mod state {
-    pub const RUNNABLE: u32 = 1;
-    pub const RUNNING: u32 = 2;
-    pub const SYSCALL: u32 = 3;
-    pub const COPYSTACK: u32 = 8;
-    pub const PREEMPTED: u32 = 9;
-    /// From Go 1.26 on.
-    pub const LEAKED: u32 = 10;
-}
-
-/// What a g holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct G {
-    pub addr: u64,
-    pub raw_status: u32,
-    pub goid: u64,
-    lo: u64,
-    hi: u64,
-    sp: u64,
-    pc: u64,
-    bp: u64,
-    m: u64,
-    startpc: u64,
-    gopc: u64,
-    parent: Option<u64>,
-    reason: u8,
-    waitsince: u64,
-    waiting: u64,
-    syscallsp: u64,
-    syscallpc: u64,
-}
-
-/// How many bytes of a g are read: up to its last field that is looked at.
-pub fn window(l: &Layout) -> usize {
-    let k = &l.kernel;
-    let words = [
-        k.g_stack_lo,
-        k.g_stack_hi,
-        k.g_m,
-        k.g_sched_bp,
-        k.g_goid,
-        k.g_gopc,
-        k.g_startpc,
-        k.g_waitreason,
-        l.g_status,
-        l.g_sched_sp,
-        l.g_sched_pc,
-        l.g_waitsince,
-        l.g_waiting,
-        l.g_syscallsp,
-        l.g_syscallpc,
-    ];
-    let parent = Some(k.g_parent_goid).filter(|&at| at != ABSENT);
-    words.into_iter().chain(parent).max().unwrap_or(0) as usize + 8
-}
-
+/// What the self-check asks of a g.
 impl G {
-    pub fn parse(addr: u64, bytes: &[u8], l: &Layout) -> Self {
-        let word = |at: u32| {
-            let at = at as usize;
-            bytes.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
-        };
-        let k = &l.kernel;
-        Self {
-            addr,
-            raw_status: word(l.g_status) as u32,
-            goid: word(k.g_goid),
-            lo: word(k.g_stack_lo),
-            hi: word(k.g_stack_hi),
-            sp: word(l.g_sched_sp),
-            pc: word(l.g_sched_pc),
-            bp: word(k.g_sched_bp),
-            m: word(k.g_m),
-            startpc: word(k.g_startpc),
-            gopc: word(k.g_gopc),
-            parent: (k.g_parent_goid != ABSENT).then(|| word(k.g_parent_goid)),
-            reason: bytes.get(k.g_waitreason as usize).copied().unwrap_or(0),
-            waitsince: word(l.g_waitsince),
-            waiting: word(l.g_waiting),
-            syscallsp: word(l.g_syscallsp),
-            syscallpc: word(l.g_syscallpc),
-        }
-    }
-
-    fn status(&self) -> u32 {
-        self.raw_status & !status::SCAN_BIT
-    }
-
     fn has_known_status(&self, l: &Layout) -> bool {
         let s = self.status();
-        let plain = matches!(s, 0..=4 | status::DEAD | state::COPYSTACK | state::PREEMPTED);
-        plain || l.status_dead_extra.is_some_and(|extra| s == extra || s == state::LEAKED)
+        let plain = matches!(s, 0..=4 | status::DEAD | status::COPYSTACK | status::PREEMPTED);
+        plain || l.status_dead_extra.is_some_and(|extra| s == extra || s == status::LEAKED)
     }
 
     pub fn alive(&self, l: &Layout) -> bool {
@@ -125,7 +38,7 @@ impl G {
     }
 
     fn waits(&self) -> bool {
-        matches!(self.status(), status::WAITING | state::LEAKED)
+        matches!(self.status(), status::WAITING | status::LEAKED)
     }
 
     /// The placeholder of a thread that C code made: nobody started it.
@@ -151,7 +64,7 @@ pub fn judge(
         g.lo != 0 && g.lo.is_multiple_of(1 << 10) && size.is_power_of_two() && STACK_SIZES.contains(&size);
     told.of(Invariant::Stack, g.lo, Some(stack));
     let in_stack = |at: u64| at > g.lo && at <= g.hi && at.is_multiple_of(8);
-    let idle = g.waits() || matches!(g.status(), state::RUNNABLE | state::PREEMPTED);
+    let idle = g.waits() || matches!(g.status(), status::RUNNABLE | status::PREEMPTED);
     // Waiting in name only: the garbage collector and others say so of goroutines that run (casGToWaiting).
     let saved = idle && g.m == 0;
     if saved {
@@ -183,7 +96,7 @@ pub fn judge(
         );
         channel(g, l, memory, around, told)?;
     }
-    if g.status() == state::SYSCALL {
+    if g.status() == status::SYSCALL {
         // Both are copies of what was saved to be resumed (`reentersyscall`); on the way to C code, and to the system stack,
         // that is saved once more, from further down (`gosave_systemstack_switch`).
         let copied = (g.syscallsp, g.syscallpc) == (g.sp, g.pc);
@@ -245,7 +158,7 @@ fn thread(
     around: &dyn Surroundings,
     told: &mut Told<'_>,
 ) -> Result<(), MemoryError> {
-    let on_thread = matches!(g.status(), state::RUNNING | state::SYSCALL);
+    let on_thread = matches!(g.status(), status::RUNNING | status::SYSCALL);
     if g.m == 0 {
         if on_thread {
             told.of(Invariant::M, 0, Some(false));

@@ -35,9 +35,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::g::{self, G};
 use super::{MemoryError, ReadMemory};
 use crate::gobin::Layout;
-use goroutine::G;
 pub use invariant::Invariant;
 
 /// Goroutines that are looked at in one round.
@@ -263,7 +263,7 @@ fn judge_all(
     around: &dyn Surroundings,
     records: &mut [Record],
 ) -> Result<u64, CheckError> {
-    let size = goroutine::window(layout);
+    let size = g::window(layout);
     let mut room = vec![0; addrs.len() * size];
     let mut ok = vec![false; addrs.len()];
     memory.read_each(addrs, size, &mut room, &mut ok)?;

@@ -160,7 +160,7 @@ fn is_stopped(pid: u32) -> bool {
     state.is_some_and(|state| state.trim_start().starts_with(['T', 't']))
 }
 
-fn note(proof: &Proof) -> Note {
+pub fn note(proof: &Proof) -> Note {
     Note { code: NOTE.to_owned(), text: sentence(proof) }
 }
 

@@ -378,7 +378,7 @@ pub fn unix_ns() -> u64 {
     clock_ns(nix::time::ClockId::CLOCK_REALTIME)
 }
 
-fn clock_ns(clock: nix::time::ClockId) -> u64 {
+pub fn clock_ns(clock: nix::time::ClockId) -> u64 {
     // Both clocks exist on every Linux this runs on; 0 would only make ages wrong, never memory.
     clock.now().map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }

@@ -1,0 +1,576 @@
+//! Every goroutine with its whole stack, read from outside while the process runs on.
+//!
+//! What makes a stack that was read of a running process believable (go-runtime: `runtime/proc.go` casgstatus,
+//! `runtime/stack.go` copystack, shrinkstack; Go 1.19 to 1.27):
+//! - A parked goroutine's stack is written by itself alone, once it runs again, and by the collector when it shrinks it.
+//!   Either changes its g: `trackingSeq` counts how often it has left a processor (modulo 256), and a shrunk stack lies
+//!   elsewhere. So all bytes of the g are read before and after the stack, and must be the same.
+//! - 256 rounds take a goroutine longer than [`SHORT`]. Where the reads took longer, the stack is copied once more, and
+//!   must be the same too. Coroutine switches and system calls do not count rounds: their stacks are copied twice more.
+//! - The walk must come to the frame that ends a stack, through functions of the program only.
+//!
+//! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
+//! [`TRIES`] it is told as moving.
+
+pub mod labels;
+pub mod network;
+pub mod objects;
+pub mod semaphores;
+pub mod waits;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::allgs::{self, AllGs};
+use super::g::{self, G};
+use super::walk::{self, Code, Start};
+use super::{Area, MemoryError, ReadMemory};
+use crate::dump::{Broken, Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace, Wait};
+use crate::event::status;
+use crate::gobin::Layout;
+use network::Descriptors;
+use waits::{Found, Reason, Waits};
+
+/// Goroutines read together: few enough that the reads before and after are close, enough to share the system calls.
+const BATCH: usize = 64;
+/// A stack that is longer is read by itself, as the walk comes there: this much, then pieces of [`MORE`].
+const FIRST: u64 = 4 << 10;
+const MORE: u64 = 64 << 10;
+/// A goroutine cannot leave a processor 256 times in that.
+const SHORT: Duration = Duration::from_micros(20);
+/// How often one that does not hold still is read.
+const TRIES: u32 = 12;
+
+/// A process to be read.
+pub struct Source<'a> {
+    pub memory: &'a dyn ReadMemory,
+    pub layout: &'a Layout,
+    /// Runtime address of the slice header `runtime.allgs`.
+    pub allgs: u64,
+    /// `CLOCK_MONOTONIC` as the process sees it, nanoseconds; absent where it is not known (a core file).
+    pub now: Option<u64>,
+    /// A new g is runnable for a moment while it still has its last owner's goid (before Go 1.24).
+    pub goid_is_late: bool,
+    /// Which form `g.labels` has.
+    pub labels: labels::Form,
+    /// What each wait reason is about, by its number.
+    pub reasons: &'a [Reason],
+    /// Runtime address of `runtime.semtable`; only asked where goroutines do not tell their semaphore themselves.
+    pub semtable: Option<u64>,
+    /// What the process has open; nothing to ask in a core file.
+    pub descriptors: Option<&'a dyn Descriptors>,
+    /// A start function is the runtime's own.
+    pub is_system: &'a dyn Fn(u64) -> bool,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// In order of goid.
+    pub goroutines: Vec<Goroutine>,
+    pub stacks: Vec<Stack>,
+    pub objects: Vec<Object>,
+    pub labels: Vec<BTreeMap<String, String>>,
+    pub counts: Counts,
+}
+
+/// Reads all goroutines. `Gone` when the process ends meanwhile; `progress` hears how many of how many are done.
+pub fn read(
+    source: &Source<'_>,
+    code: &mut dyn Code,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Read, MemoryError> {
+    let addrs = match allgs::addresses(source.memory, source.allgs, &mut Vec::new())? {
+        AllGs::Read(addrs) => addrs,
+        AllGs::Moved { .. } => {
+            let why = std::io::Error::other("the list of goroutines grew each time it was read");
+            return Err(MemoryError::Other { addr: source.allgs, len: 24, source: why });
+        }
+    };
+    let mut reader = Reader {
+        source,
+        code,
+        size: g::window(source.layout),
+        read: Read::default(),
+        known: HashMap::new(),
+        threads: HashMap::new(),
+        objects: HashMap::new(),
+        labels: HashMap::new(),
+        labels_at: HashMap::new(),
+        waits: Waits::default(),
+        rooms: Rooms::default(),
+    };
+    reader.read.counts.entries = addrs.len() as u64;
+    for (i, batch) in addrs.chunks(BATCH).enumerate() {
+        progress(i * BATCH, addrs.len());
+        reader.batch(batch)?;
+    }
+    if source.goid_is_late {
+        reader.settle_the_new()?;
+    }
+    if !source.layout.semaphores_in_waiting {
+        reader.find_semaphores()?;
+    }
+    reader.find_descriptors()?;
+    progress(addrs.len(), addrs.len());
+    let mut read = reader.read;
+    read.goroutines.sort_unstable_by_key(|g| g.goid);
+    Ok(read)
+}
+
+struct Reader<'r, 'a> {
+    source: &'r Source<'a>,
+    code: &'r mut dyn Code,
+    /// How many bytes of a g are read.
+    size: usize,
+    read: Read,
+    /// Where each stack is in `read.stacks`.
+    known: HashMap<Stack, u32>,
+    /// Thread id by address of the `runtime.m`.
+    threads: HashMap<u64, Option<u32>>,
+    /// Where each object is in `read.objects`, by its address.
+    objects: HashMap<u64, u32>,
+    /// Where each set of labels is in `read.labels`; and those at an address, as long as nothing can have been put there
+    /// since: within a batch.
+    labels: HashMap<labels::Labels, u32>,
+    labels_at: HashMap<u64, Option<u32>>,
+    waits: Waits,
+    rooms: Rooms,
+}
+
+/// Kept from batch to batch.
+#[derive(Default)]
+struct Rooms {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    stacks: Vec<u8>,
+    again: Vec<u8>,
+}
+
+/// What reading one goroutine by itself came to.
+enum Once {
+    /// The same before and after.
+    Held(G, Option<Walked>, Vec<Found>),
+    /// Changed meanwhile; who it is may be sure all the same.
+    Moved {
+        last: G,
+        same_goroutine: bool,
+    },
+    Dead,
+    Unreadable,
+}
+
+type Walked = (Stack, Option<Broken>);
+
+impl Reader<'_, '_> {
+    fn batch(&mut self, addrs: &[u64]) -> Result<(), MemoryError> {
+        let (memory, size) = (self.source.memory, self.size);
+        let mut rooms = std::mem::take(&mut self.rooms);
+        let n = addrs.len();
+        rooms.before.resize(n * size, 0);
+        rooms.after.resize(n * size, 0);
+        let begun = Instant::now();
+        let mut ok = vec![false; n];
+        memory.read_each(addrs, size, &mut rooms.before, &mut ok)?;
+        let gs: Vec<Option<G>> = (0..n)
+            .map(|i| ok[i].then(|| G::parse(addrs[i], &rooms.before[i * size..][..size], self.source.layout)))
+            .collect();
+        let areas: Vec<Area> = gs
+            .iter()
+            .map(|g| match g.and_then(|g| start(&g)).filter(|s| s.hi - s.sp <= FIRST) {
+                Some(s) => Area { addr: s.sp, len: (s.hi - s.sp) as usize },
+                None => Area { addr: 0, len: 0 },
+            })
+            .collect();
+        let bytes = areas.iter().map(|a| a.len).sum();
+        rooms.stacks.resize(bytes, 0);
+        let mut stack_ok = vec![false; n];
+        memory.read_areas(&areas, &mut rooms.stacks, &mut stack_ok)?;
+        self.waits.forget();
+        self.labels_at.clear();
+        self.waits.fetch(memory, self.source.layout, gs.iter().flatten().copied())?;
+        let mut found = Vec::with_capacity(n);
+        for g in &gs {
+            found.push(match g {
+                Some(g) if Status::of(g.raw_status).is_alive() => self.found(g)?,
+                _ => None,
+            });
+        }
+        let mut after_ok = vec![false; n];
+        memory.read_each(addrs, size, &mut rooms.after, &mut after_ok)?;
+        let long = begun.elapsed() > SHORT;
+        if long {
+            rooms.again.resize(bytes, 0);
+            let mut again_ok = vec![false; n];
+            memory.read_areas(&areas, &mut rooms.again, &mut again_ok)?;
+            stack_ok.iter_mut().zip(again_ok).for_each(|(ok, again)| *ok &= again);
+        }
+
+        let mut rest = 0..0;
+        for i in 0..n {
+            rest = rest.end..rest.end + areas[i].len;
+            let Some(g) = gs[i] else {
+                self.read.counts.unreadable += 1;
+                continue;
+            };
+            if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
+                self.read.counts.dead += 1;
+                continue;
+            }
+            let own = i * size..(i + 1) * size;
+            let held = after_ok[i] && rooms.before[own.clone()] == rooms.after[own];
+            let stack = &rooms.stacks[rest.clone()];
+            let sure = !long || stack == &rooms.again[rest.clone()];
+            // What fits into one read, and needs no further proof; the others are read by themselves.
+            let plain = g.status() != status::SYSCALL && !self.is_coroutine(&g);
+            match (start(&g), found[i].take()) {
+                (Some(s), Some(found)) if held && sure && plain && stack_ok[i] && s.hi - s.sp <= FIRST => {
+                    let walked = walk::walk(self.code, s, &mut |at| word(stack, at.checked_sub(s.sp)?));
+                    self.add(g, Some(walked), found)?;
+                }
+                (None, _) if held && g.status() == status::RUNNING => self.add(g, None, Vec::new())?,
+                _ => self.alone(addrs[i])?,
+            }
+        }
+        self.rooms = rooms;
+        Ok(())
+    }
+
+    fn reason(&self, g: &G) -> Reason {
+        self.source.reasons.get(usize::from(g.reason)).copied().unwrap_or(Reason::Other)
+    }
+
+    fn is_coroutine(&self, g: &G) -> bool {
+        g.status() == status::WAITING && self.reason(g) == Reason::Coroutine
+    }
+
+    /// What it waits on; nothing where that is in the making.
+    fn found(&mut self, g: &G) -> Result<Option<Vec<Found>>, MemoryError> {
+        let reason = self.reason(g);
+        self.waits.of(self.source.memory, self.source.layout, g, reason)
+    }
+
+    /// Reads one goroutine until it holds still.
+    fn alone(&mut self, addr: u64) -> Result<(), MemoryError> {
+        let mut who: Option<G> = None;
+        for attempt in 0..TRIES {
+            self.read.counts.retries += u64::from(attempt > 0);
+            match self.once(addr)? {
+                Once::Held(g, walked, found) => return self.add(g, walked, found),
+                Once::Dead => {
+                    self.read.counts.dead += 1;
+                    return Ok(());
+                }
+                Once::Unreadable => {
+                    self.read.counts.unreadable += 1;
+                    return Ok(());
+                }
+                Once::Moved { last, same_goroutine } => who = same_goroutine.then_some(last),
+            }
+        }
+        match who {
+            Some(g) => self.push(g, Trace::Moving, Vec::new())?,
+            None => self.read.counts.unsettled += 1,
+        }
+        Ok(())
+    }
+
+    /// Reads those again that were about to run for the first time: their goids may be their last owners'.
+    fn settle_the_new(&mut self) -> Result<(), MemoryError> {
+        let stacks = &self.read.stacks;
+        let new = |g: &Goroutine| {
+            let stack = g.trace.stack().map(|stack| &stacks[stack as usize].pcs);
+            g.status == Status::Runnable && stack.and_then(|pcs| pcs.first()).is_some_and(|pc| pc.exact)
+        };
+        let addrs: Vec<u64> = self.read.goroutines.iter().filter(|g| new(g)).map(|g| g.g).collect();
+        if addrs.is_empty() {
+            return Ok(());
+        }
+        // A thread that was descheduled between the two stores runs again within that.
+        std::thread::sleep(Duration::from_millis(2));
+        let again: HashSet<u64> = addrs.iter().copied().collect();
+        self.read.goroutines.retain(|g| !again.contains(&g.g));
+        addrs.into_iter().try_for_each(|addr| self.alone(addr))
+    }
+
+    fn once(&mut self, addr: u64) -> Result<Once, MemoryError> {
+        let Some((before, g)) = self.one(addr)? else { return Ok(Once::Unreadable) };
+        if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
+            return Ok(Once::Dead);
+        }
+        let begun = Instant::now();
+        let mut walked = None;
+        let mut sure = true;
+        if let Some(start) = start(&g) {
+            let mut first = Window::new(self.source.memory, start);
+            walked = Some(walk::walk(self.code, start, &mut |at| first.word(at)));
+            let copies = match g.status() {
+                status::SYSCALL => 2,
+                _ if self.is_coroutine(&g) => 2,
+                _ => usize::from(begun.elapsed() > SHORT),
+            };
+            for _ in 0..copies {
+                let mut again = Window::new(self.source.memory, start);
+                sure &= walked == Some(walk::walk(self.code, start, &mut |at| again.word(at)));
+            }
+        }
+        self.waits.forget();
+        let found = self.found(&g)?;
+        let Some((after, last)) = self.one(addr)? else { return Ok(Once::Unreadable) };
+        if let Some(found) = found
+            && sure
+            && before == after
+            && g.status() != status::COPYSTACK
+        {
+            return Ok(Once::Held(g, walked, found));
+        }
+        let same = |a: &G, b: &G| (a.goid, a.gopc, a.startpc) == (b.goid, b.gopc, b.startpc);
+        Ok(Once::Moved { last, same_goroutine: same(&g, &last) && Status::of(last.raw_status).is_alive() })
+    }
+
+    /// A g's bytes and what they say.
+    fn one(&self, addr: u64) -> Result<Option<(Vec<u8>, G)>, MemoryError> {
+        let mut bytes = vec![0; self.size];
+        match self.source.memory.read(addr, &mut bytes) {
+            Ok(()) => {
+                let g = G::parse(addr, &bytes, self.source.layout);
+                Ok(Some((bytes, g)))
+            }
+            Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => Err(e),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn add(&mut self, g: G, walked: Option<Walked>, found: Vec<Found>) -> Result<(), MemoryError> {
+        let trace = match walked {
+            None if g.status() == status::RUNNING => Trace::Running,
+            None => Trace::None { because: Broken::OutOfBounds },
+            Some((stack, Some(because))) if stack.pcs.is_empty() => Trace::None { because },
+            Some((stack, because)) => {
+                let stack = self.stack(stack);
+                because.map_or(Trace::Whole(stack), |because| Trace::Partial { stack, because })
+            }
+        };
+        let waits_on = found.into_iter().map(|found| self.object(found)).collect();
+        self.push(g, trace, waits_on)
+    }
+
+    /// Enters what somebody waits on.
+    fn object(&mut self, found: Found) -> Wait {
+        let objects = &mut self.read.objects;
+        let at = *self.objects.entry(found.addr).or_insert_with(|| {
+            objects.push(Object::new(found.addr, found.kind.clone()));
+            objects.len() as u32 - 1
+        });
+        let object = &mut objects[at as usize];
+        // Its state as it was read last.
+        object.kind = found.kind;
+        match found.side {
+            Side::Send => object.senders += 1,
+            Side::Receive | Side::Wait | Side::Unknown => object.receivers += 1,
+        }
+        Wait { object: at, side: found.side }
+    }
+
+    /// Two later reads show it parked as when its stack was read.
+    fn parked_still(&self, i: usize, before: &G, after: &G) -> bool {
+        let was = &self.read.goroutines[i];
+        let same = |g: &G| (g.goid, g.status(), Some(g.reason)) == (was.goid, status::WAITING, was.reason);
+        same(before) && same(after) && (before.sp, before.pc) == (after.sp, after.pc)
+    }
+
+    /// What those wait for that wait for the network.
+    fn find_descriptors(&mut self) -> Result<(), MemoryError> {
+        let Some(descriptors) = self.source.descriptors else { return Ok(()) };
+        let network = |g: &Goroutine| {
+            let reason = g.reason.and_then(|r| self.source.reasons.get(usize::from(r)));
+            g.status == Status::Waiting && reason == Some(&Reason::Network)
+        };
+        let waiting: Vec<usize> =
+            self.read.goroutines.iter().enumerate().filter(|(_, g)| network(g)).map(|(i, _)| i).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut before = HashMap::new();
+        for &i in &waiting {
+            before.extend(self.one(self.read.goroutines[i].g)?.map(|(_, g)| (i, g)));
+        }
+        let gs = waiting.iter().map(|i| self.read.goroutines[*i].g).collect();
+        let found = network::waiters(self.source.memory, &descriptors.polled(), &gs)?;
+        let fds: Vec<u32> = found.values().map(|(fd, _)| *fd).collect();
+        let peers = descriptors.peers(&fds);
+        for i in waiting {
+            let addr = self.read.goroutines[i].g;
+            let (Some(before), Some((fd, at))) = (before.get(&i), found.get(&addr)) else { continue };
+            if self.one(addr)?.is_some_and(|(_, after)| self.parked_still(i, before, &after)) {
+                let kind = ObjectKind::Descriptor { fd: *fd, peer: peers.get(fd).cloned() };
+                let wait = self.object(Found { addr: *at, kind, side: Side::Wait });
+                self.read.goroutines[i].waits_on = vec![wait];
+            }
+        }
+        Ok(())
+    }
+
+    /// Before Go 1.26 a goroutine does not tell which semaphore or condition it waits on: the runtime's table and its stack do.
+    fn find_semaphores(&mut self) -> Result<(), MemoryError> {
+        let (memory, layout) = (self.source.memory, self.source.layout);
+        let reason = |g: &Goroutine| {
+            let reason = g.reason.and_then(|r| self.source.reasons.get(usize::from(r)));
+            reason.copied().filter(|r| matches!(r, Reason::Semaphore | Reason::Cond))
+        };
+        let wanted: Vec<(usize, Reason)> =
+            self.read.goroutines.iter().enumerate().filter_map(|(i, g)| Some((i, reason(g)?))).collect();
+        let any = wanted.iter().any(|(_, r)| *r == Reason::Semaphore);
+        let table = match self.source.semtable.filter(|_| any) {
+            Some(semtable) => semaphores::waiters(memory, &layout.sudog, semtable)?,
+            None => HashMap::new(),
+        };
+        for (i, reason) in wanted {
+            let Some((_, g)) = self.one(self.read.goroutines[i].g)? else { continue };
+            let at = match reason {
+                Reason::Cond => semaphores::cond_of(memory, layout, &g)?,
+                _ => table.get(&g.addr).copied(),
+            };
+            let Some(addr) = at else { continue };
+            let kind = match reason {
+                Reason::Cond => waits::cond(memory, addr)?,
+                _ => waits::semaphore(memory, addr)?,
+            };
+            let (Some(kind), Some((_, again))) = (kind, self.one(g.addr)?) else { continue };
+            if self.parked_still(i, &g, &again) {
+                let wait = self.object(Found { addr, kind, side: Side::Wait });
+                self.read.goroutines[i].waits_on = vec![wait];
+            }
+        }
+        Ok(())
+    }
+
+    fn stack(&mut self, stack: Stack) -> u32 {
+        if let Some(known) = self.known.get(&stack) {
+            return *known;
+        }
+        let at = self.read.stacks.len() as u32;
+        self.read.stacks.push(stack.clone());
+        self.known.insert(stack, at);
+        at
+    }
+
+    fn push(&mut self, g: G, trace: Trace, waits_on: Vec<Wait>) -> Result<(), MemoryError> {
+        let status = Status::of(g.raw_status);
+        let on_thread = matches!(status, Status::Running | Status::Syscall);
+        let m = if on_thread { g.m } else { g.lockedm };
+        let thread = self.thread(m)?;
+        let waits = matches!(status, Status::Waiting | Status::Leaked);
+        let since = match self.source.now {
+            Some(now) if (waits || status == Status::Syscall) && g.waitsince != 0 => {
+                now.checked_sub(g.waitsince).map_or(Since::Unknown, Since::AtLeast)
+            }
+            _ => Since::Unknown,
+        };
+        let labels = self.labels(&g)?;
+        self.read.goroutines.push(Goroutine {
+            goid: g.goid,
+            g: g.addr,
+            parent: g.parent.filter(|parent| *parent != 0),
+            status,
+            reason: waits.then_some(g.reason),
+            since,
+            gopc: g.gopc,
+            start_pc: g.startpc,
+            trace,
+            thread,
+            locked: g.lockedm != 0,
+            labels,
+            system: (self.source.is_system)(g.startpc),
+            waits_on,
+        });
+        Ok(())
+    }
+
+    /// Its labels. They stay what they are as long as it has them, which is asked once more after they were read.
+    fn labels(&mut self, g: &G) -> Result<Option<u32>, MemoryError> {
+        if g.labels == 0 {
+            return Ok(None);
+        }
+        if let Some(known) = self.labels_at.get(&g.labels) {
+            return Ok(*known);
+        }
+        let memory = self.source.memory;
+        let labels = labels::read(memory, self.source.labels, g.labels)?.filter(|l| !l.is_empty());
+        if self.one(g.addr)?.is_none_or(|(_, now)| (now.goid, now.labels) != (g.goid, g.labels)) {
+            return Ok(None);
+        }
+        let at = labels.map(|labels| {
+            *self.labels.entry(labels).or_insert_with_key(|labels| {
+                self.read.labels.push(labels.clone());
+                self.read.labels.len() as u32 - 1
+            })
+        });
+        self.labels_at.insert(g.labels, at);
+        Ok(at)
+    }
+
+    /// The thread id of the `runtime.m` at `m`, as the process itself sees it.
+    fn thread(&mut self, m: u64) -> Result<Option<u32>, MemoryError> {
+        if m == 0 {
+            return Ok(None);
+        }
+        if let Some(known) = self.threads.get(&m) {
+            return Ok(*known);
+        }
+        let id = match self.source.memory.read_u64(m.wrapping_add(self.source.layout.m_procid.into())) {
+            Ok(id) => u32::try_from(id).ok().filter(|id| *id != 0),
+            Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => return Err(e),
+            Err(_) => None,
+        };
+        self.threads.insert(m, id);
+        Ok(id)
+    }
+}
+
+/// Where the stack of a goroutine begins that is not on a processor. Nothing, too, where the bounds cannot be.
+fn start(g: &G) -> Option<Start> {
+    let (pc, sp) = match g.status() {
+        status::SYSCALL => (g.syscallpc, g.syscallsp),
+        status::RUNNABLE | status::WAITING | status::PREEMPTED | status::LEAKED => (g.pc, g.sp),
+        _ => return None,
+    };
+    let fits = g.lo <= sp && sp < g.hi && sp % 8 == 0 && pc != 0;
+    fits.then_some(Start { pc, sp, lo: g.lo, hi: g.hi })
+}
+
+fn word(bytes: &[u8], at: u64) -> Option<u64> {
+    let at = usize::try_from(at).ok()?;
+    let word = bytes.get(at..at.checked_add(8)?)?;
+    Some(u64::from_le_bytes(word.try_into().ok()?))
+}
+
+/// A stack, copied piece by piece as the walk comes there.
+struct Window<'m> {
+    memory: &'m dyn ReadMemory,
+    hi: u64,
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'m> Window<'m> {
+    fn new(memory: &'m dyn ReadMemory, start: Start) -> Self {
+        Self { memory, hi: start.hi, from: start.sp, bytes: Vec::new() }
+    }
+
+    fn word(&mut self, at: u64) -> Option<u64> {
+        if let Some(word) = word(&self.bytes, at.checked_sub(self.from)?) {
+            return Some(word);
+        }
+        // The walk goes upwards only; what a large frame skips is not read.
+        let first = self.bytes.is_empty() && at - self.from < FIRST - 8;
+        self.from = if first { self.from } else { at };
+        let len = self.hi.checked_sub(self.from)?.min(if first { FIRST } else { MORE });
+        self.bytes.resize(len as usize, 0);
+        self.memory.read(self.from, &mut self.bytes).ok()?;
+        word(&self.bytes, at - self.from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

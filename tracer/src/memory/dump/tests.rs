@@ -1,0 +1,228 @@
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use super::*;
+use crate::dump::Pc;
+use crate::memory::walk::Step;
+
+const ALLGS: u64 = 0x1000;
+const ARRAY: u64 = 0x2000;
+const GS: u64 = 0x10_0000;
+const STACKS: u64 = 0x20_0000;
+const STACK: u64 = 0x1000;
+/// In the code: called by [`OUTER`], which ends the stack.
+const INNER: u64 = 0x40_0010;
+const OUTER: u64 = 0x50_0020;
+
+type Words = HashMap<u64, u64>;
+type OnRead = Box<dyn Fn(u32, u64, &mut Words)>;
+
+/// Words at addresses; everything else is not mapped. `on_read` may change them between two reads.
+struct Fake {
+    words: RefCell<Words>,
+    reads: Cell<u32>,
+    on_read: OnRead,
+}
+
+impl ReadMemory for Fake {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        (self.on_read)(self.reads.replace(self.reads.get() + 1), addr, &mut self.words.borrow_mut());
+        let words = self.words.borrow();
+        let len = buf.len();
+        for (i, byte) in buf.iter_mut().enumerate() {
+            let at = addr + i as u64;
+            let word = words.get(&(at & !7)).ok_or(MemoryError::Unmapped { addr, len })?;
+            *byte = word.to_le_bytes()[(at & 7) as usize];
+        }
+        Ok(())
+    }
+}
+
+/// Every function has a frame of two words; those from [`OUTER`] on end stacks.
+struct Functions;
+
+impl Code for Functions {
+    fn step(&mut self, pc: u64) -> Result<Step, Broken> {
+        match pc {
+            0x40_0000..0x60_0000 => {
+                Ok(Step { delta: 16, entry: pc & !0xfff, top: pc >= 0x50_0000, interrupts: false })
+            }
+            _ => Err(Broken::NoFunction { pc }),
+        }
+    }
+}
+
+fn layout() -> Layout {
+    crate::gobin::newest_layout().unwrap()
+}
+
+fn g_at(i: u64) -> u64 {
+    GS + i * 0x400
+}
+
+fn stack_of(i: u64) -> u64 {
+    STACKS + i * STACK
+}
+
+fn set(words: &mut Words, addr: u64, value: u64, bytes: usize) {
+    let mut word = words.get(&(addr & !7)).copied().unwrap_or(0).to_le_bytes();
+    let from = (addr & 7) as usize;
+    word[from..from + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+    words.insert(addr & !7, u64::from_le_bytes(word));
+}
+
+/// A goroutine parked in INNER, called by OUTER.
+fn put(words: &mut Words, i: u64, goid: u64, status: u32) {
+    let l = layout();
+    let g = g_at(i);
+    (0..0x400).step_by(8).for_each(|at| _ = words.insert(g + at, 0));
+    (0..STACK).step_by(8).for_each(|at| _ = words.insert(stack_of(i) + at, 0));
+    let sp = stack_of(i) + STACK - 64;
+    words.insert(sp + 16, OUTER);
+    let mut field = |offset: u32, value: u64| set(words, g + u64::from(offset), value, 8);
+    field(l.kernel.g_stack_lo, stack_of(i));
+    field(l.kernel.g_stack_hi, stack_of(i) + STACK);
+    field(l.g_sched_sp, sp);
+    field(l.g_sched_pc, INNER);
+    field(l.kernel.g_goid, goid);
+    field(l.kernel.g_gopc, 0x41_0000);
+    field(l.kernel.g_startpc, 0x42_0000);
+    set(words, g + u64::from(l.g_status), status.into(), 4);
+}
+
+fn memory(goroutines: &[(u64, u32)], on_read: impl Fn(u32, u64, &mut Words) + 'static) -> Fake {
+    let mut words = HashMap::new();
+    let len = goroutines.len() as u64;
+    words.extend([(ALLGS, ARRAY), (ALLGS + 8, len), (ALLGS + 16, len)]);
+    for (i, (goid, status)) in goroutines.iter().enumerate() {
+        words.insert(ARRAY + i as u64 * 8, g_at(i as u64));
+        put(&mut words, i as u64, *goid, *status);
+    }
+    Fake { words: RefCell::new(words), reads: Cell::new(0), on_read: Box::new(on_read) }
+}
+
+fn dump_of(memory: &Fake) -> Read {
+    let source = Source {
+        memory,
+        layout: &layout(),
+        allgs: ALLGS,
+        now: Some(1_000),
+        goid_is_late: false,
+        labels: labels::Form::List,
+        reasons: &[],
+        semtable: None,
+        descriptors: None,
+        is_system: &|_| false,
+    };
+    read(&source, &mut Functions, &mut |_, _| {}).unwrap()
+}
+
+fn traces(read: &Read) -> Vec<(u64, Trace)> {
+    read.goroutines.iter().map(|g| (g.goid, g.trace.clone())).collect()
+}
+
+#[test]
+fn one_that_holds_still_is_read_whole_and_equal_stacks_are_one() {
+    let read = dump_of(&memory(
+        &[(7, status::WAITING), (3, status::RUNNABLE), (0, 0), (9, status::DEAD)],
+        |_, _, _| {},
+    ));
+    assert_eq!(traces(&read), [(3, Trace::Whole(0)), (7, Trace::Whole(0))]);
+    let pcs = [INNER, OUTER].map(|pc| Pc { pc, exact: false }).to_vec();
+    assert_eq!(read.stacks, [Stack { pcs, left_out: None }]);
+    assert_eq!((read.counts.entries, read.counts.dead, read.counts.retries), (4, 2, 0));
+}
+
+#[test]
+fn one_that_ran_in_between_is_read_again() {
+    // Its `trackingSeq` (or whatever else) changes once, after the first read.
+    let changed = Cell::new(false);
+    let memory = memory(&[(7, status::WAITING)], move |_, addr, words| {
+        if addr == stack_of(0) + STACK - 64 && !changed.replace(true) {
+            set(words, g_at(0) + 0xc8, 1, 1);
+        }
+    });
+    let read = dump_of(&memory);
+    assert_eq!(traces(&read), [(7, Trace::Whole(0))]);
+}
+
+#[test]
+fn one_that_never_holds_still_is_told_as_moving() {
+    let memory = memory(&[(7, status::WAITING)], |n, addr, words| {
+        if addr == stack_of(0) + STACK - 64 {
+            set(words, g_at(0) + 0xc8, n.into(), 1);
+        }
+    });
+    let read = dump_of(&memory);
+    assert_eq!(traces(&read), [(7, Trace::Moving)]);
+    assert_eq!((read.counts.retries, read.stacks.len()), (u64::from(TRIES) - 1, 0));
+}
+
+#[test]
+fn one_that_is_never_twice_the_same_goroutine_is_counted_and_not_told() {
+    let l = layout();
+    let memory = memory(&[(7, status::WAITING)], move |n, addr, words| {
+        if addr == stack_of(0) + STACK - 64 {
+            set(words, g_at(0) + u64::from(l.kernel.g_goid), 100 + u64::from(n), 8);
+        }
+    });
+    let read = dump_of(&memory);
+    assert_eq!((traces(&read), read.counts.unsettled), (vec![], 1));
+}
+
+#[test]
+fn one_that_runs_has_no_stack_and_one_that_ended_is_nobody() {
+    let l = layout();
+    let memory = memory(&[(7, status::RUNNING), (8, status::WAITING)], move |_, addr, words| {
+        if addr == stack_of(1) + STACK - 64 {
+            set(words, g_at(1) + u64::from(l.g_status), status::DEAD.into(), 4);
+        }
+    });
+    let read = dump_of(&memory);
+    assert_eq!((traces(&read), read.counts.dead), (vec![(7, Trace::Running)], 1));
+}
+
+#[test]
+fn a_stack_that_does_not_come_to_its_end_says_where_and_why() {
+    let memory = memory(&[(7, status::WAITING), (8, status::WAITING), (9, status::WAITING)], |_, _, _| {});
+    {
+        let mut words = memory.words.borrow_mut();
+        words.insert(stack_of(0) + STACK - 64 + 16, 0x99);
+        // Its stack pointer is not on its stack.
+        let l = layout();
+        set(&mut words, g_at(1) + u64::from(l.g_sched_sp), 8, 8);
+        words.insert(ARRAY + 16, 0xdead_0000);
+    }
+    let read = dump_of(&memory);
+    let partial = Trace::Partial { stack: 0, because: Broken::NoFunction { pc: 0x99 } };
+    assert_eq!(traces(&read), [(7, partial), (8, Trace::None { because: Broken::OutOfBounds })]);
+    assert_eq!(read.counts.unreadable, 1);
+}
+
+#[test]
+fn labels_are_read_in_both_forms() {
+    let memory = memory(&[], |_, _, _| {});
+    let mut words = memory.words.borrow_mut();
+    let text = |words: &mut Words, at: u64, s: &str| {
+        s.bytes().enumerate().for_each(|(i, b)| set(words, at + i as u64, b.into(), 1));
+        (at, s.len() as u64)
+    };
+    let (key, value) = (text(&mut words, 0x9000, "tenant"), text(&mut words, 0x9100, "blue"));
+    // A list of one pair.
+    words.extend([(0x8000, 0x8100), (0x8008, 1), (0x8010, 1)]);
+    words.extend([(0x8100, key.0), (0x8108, key.1), (0x8110, value.0), (0x8118, value.1)]);
+    // A map of one pair, in its third slot.
+    (0..0x400).step_by(8).for_each(|at| _ = words.insert(0xa000 + at, 0));
+    words.extend([(0x8800, 0xa000), (0xa000, 1), (0xa010, 0xa100)]);
+    set(&mut words, 0xa100 + 2, 77, 1);
+    words.extend([(0xa100 + 8 + 32, key.0), (0xa100 + 8 + 40, key.1)]);
+    words.extend([(0xa100 + 136 + 32, value.0), (0xa100 + 136 + 40, value.1)]);
+    drop(words);
+    let expected = labels::Labels::from([("tenant".to_owned(), "blue".to_owned())]);
+    assert_eq!(labels::read(&memory, labels::Form::List, 0x8000).unwrap(), Some(expected.clone()));
+    assert_eq!(labels::read(&memory, labels::Form::Map, 0x8800).unwrap(), Some(expected));
+    // What is no map of that many.
+    memory.words.borrow_mut().insert(0xa000, 2);
+    assert_eq!(labels::read(&memory, labels::Form::Map, 0x8800).unwrap(), None);
+    assert_eq!(labels::read(&memory, labels::Form::List, 0x7000).unwrap(), None);
+}

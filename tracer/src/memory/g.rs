@@ -1,0 +1,92 @@
+//! One `runtime.g`, as it stands in memory.
+
+use tracer_common::config::ABSENT;
+
+use crate::event::status;
+use crate::gobin::Layout;
+
+/// What a g holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct G {
+    pub addr: u64,
+    pub raw_status: u32,
+    pub goid: u64,
+    pub lo: u64,
+    pub hi: u64,
+    pub sp: u64,
+    pub pc: u64,
+    pub bp: u64,
+    pub m: u64,
+    pub startpc: u64,
+    pub gopc: u64,
+    pub parent: Option<u64>,
+    pub reason: u8,
+    pub waitsince: u64,
+    pub waiting: u64,
+    pub syscallsp: u64,
+    pub syscallpc: u64,
+    pub labels: u64,
+    pub lockedm: u64,
+}
+
+/// How many bytes of a g are read: up to its last field that is looked at.
+pub fn window(l: &Layout) -> usize {
+    let k = &l.kernel;
+    let words = [
+        k.g_stack_lo,
+        k.g_stack_hi,
+        k.g_m,
+        k.g_sched_bp,
+        k.g_goid,
+        k.g_gopc,
+        k.g_startpc,
+        k.g_waitreason,
+        l.g_status,
+        l.g_sched_sp,
+        l.g_sched_pc,
+        l.g_waitsince,
+        l.g_waiting,
+        l.g_syscallsp,
+        l.g_syscallpc,
+        l.g_labels,
+        l.g_lockedm,
+    ];
+    let parent = Some(k.g_parent_goid).filter(|&at| at != ABSENT);
+    words.into_iter().chain(parent).max().unwrap_or(0) as usize + 8
+}
+
+impl G {
+    pub fn parse(addr: u64, bytes: &[u8], l: &Layout) -> Self {
+        let word = |at: u32| {
+            let at = at as usize;
+            bytes.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
+        };
+        let k = &l.kernel;
+        Self {
+            addr,
+            raw_status: word(l.g_status) as u32,
+            goid: word(k.g_goid),
+            lo: word(k.g_stack_lo),
+            hi: word(k.g_stack_hi),
+            sp: word(l.g_sched_sp),
+            pc: word(l.g_sched_pc),
+            bp: word(k.g_sched_bp),
+            m: word(k.g_m),
+            startpc: word(k.g_startpc),
+            gopc: word(k.g_gopc),
+            parent: (k.g_parent_goid != ABSENT).then(|| word(k.g_parent_goid)),
+            reason: bytes.get(k.g_waitreason as usize).copied().unwrap_or(0),
+            waitsince: word(l.g_waitsince),
+            waiting: word(l.g_waiting),
+            syscallsp: word(l.g_syscallsp),
+            syscallpc: word(l.g_syscallpc),
+            labels: word(l.g_labels),
+            lockedm: word(l.g_lockedm),
+        }
+    }
+
+    /// Without the scan bit.
+    pub fn status(&self) -> u32 {
+        self.raw_status & !status::SCAN_BIT
+    }
+}

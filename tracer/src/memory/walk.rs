@@ -1,0 +1,175 @@
+//! Walks a goroutine's stack the way the runtime does: by how far each function says it has moved the stack pointer
+//! (pclntab, `pcsp`), from frame to frame. Frame pointers are not asked: they leave out callers of functions that were
+//! preempted in their prologue or have no frame, and hand-written assembly uses their register for other things.
+//!
+//! Rules as in `runtime/traceback.go` (`unwinder`; Go 1.19 to 1.27): the return address is at `sp + delta`, the
+//! caller's stack pointer 8 bytes above it (amd64); the stack ends at a function marked as one that ends stacks.
+
+use std::collections::HashMap;
+
+use crate::dump::{Broken, LeftOut, Pc, Stack};
+use crate::gobin::GoBinary;
+
+/// Frames kept at the inner end of a stack, and as many at its outer end. Go's own dumps show 50 and 50.
+pub const KEPT: usize = 100;
+/// Frames walked at most: the largest stack that Go allows (1 GB) with frames of 32 bytes.
+pub const MAX_WALKED: u64 = 1 << 25;
+/// Distinct program counters counted among those left out; recursion has few.
+const MAX_COUNTED: usize = 4096;
+
+/// What a program counter says of the frame that it stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes from the stack pointer to the return address.
+    pub delta: u32,
+    /// Entry of the function, as it stands in the process.
+    pub entry: u64,
+    /// A stack ends here.
+    pub top: bool,
+    /// It was not called: a signal put it above code that was at any instruction, which is what its return address names.
+    pub interrupts: bool,
+}
+
+/// Knows the program's functions.
+pub trait Code {
+    fn step(&mut self, pc: u64) -> Result<Step, Broken>;
+}
+
+/// The functions of one executable, loaded somewhere. Remembers its answers: stacks are alike.
+pub struct Functions<'b, 'd> {
+    binary: &'b GoBinary<'d>,
+    load_bias: u64,
+    known: HashMap<u64, Result<Step, Broken>>,
+}
+
+/// More program counters than that are not remembered: a hostile process has any number.
+const MAX_KNOWN: usize = 1 << 18;
+
+impl<'b, 'd> Functions<'b, 'd> {
+    pub fn new(binary: &'b GoBinary<'d>, load_bias: u64) -> Self {
+        Self { binary, load_bias, known: HashMap::new() }
+    }
+
+    fn look_up(&self, pc: u64) -> Result<Step, Broken> {
+        let linked = pc.wrapping_sub(self.load_bias);
+        let functions = self.binary.functions();
+        let f = functions.by_pc(linked).ok_or(Broken::NoFunction { pc })?;
+        let delta = functions.sp_delta(&f, linked).and_then(|d| u32::try_from(d).ok());
+        Ok(Step {
+            delta: delta.filter(|d| d % 8 == 0).ok_or(Broken::NoFrame { pc })?,
+            entry: f.entry.wrapping_add(self.load_bias),
+            top: f.is_top_frame(),
+            interrupts: matches!(f.name, "runtime.asyncPreempt" | "runtime.sigpanic" | "runtime.debugCallV2"),
+        })
+    }
+}
+
+impl Code for Functions<'_, '_> {
+    fn step(&mut self, pc: u64) -> Result<Step, Broken> {
+        if let Some(known) = self.known.get(&pc) {
+            return *known;
+        }
+        let step = self.look_up(pc);
+        if self.known.len() < MAX_KNOWN {
+            self.known.insert(pc, step);
+        }
+        step
+    }
+}
+
+/// Where a walk begins, and between which addresses the stack lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub pc: u64,
+    pub sp: u64,
+    pub lo: u64,
+    pub hi: u64,
+}
+
+/// Walks from `start` outwards. `word` gives the word at an address of the stack. What was walked is right as far as it
+/// goes; with a reason where it did not come to the stack's end.
+pub fn walk(
+    code: &mut dyn Code,
+    start: Start,
+    word: &mut dyn FnMut(u64) -> Option<u64>,
+) -> (Stack, Option<Broken>) {
+    let mut frames = Frames::default();
+    let broken = frames_from(code, start, word, &mut frames).err();
+    (frames.finish(), broken)
+}
+
+fn frames_from(
+    code: &mut dyn Code,
+    start: Start,
+    word: &mut dyn FnMut(u64) -> Option<u64>,
+    frames: &mut Frames,
+) -> Result<(), Broken> {
+    let Start { mut pc, mut sp, lo, hi } = start;
+    let mut interrupted = false;
+    loop {
+        let step = code.step(pc)?;
+        // At its very first instruction nothing was called yet.
+        frames.push(Pc { pc, exact: interrupted || pc == step.entry });
+        if step.top {
+            return Ok(());
+        }
+        if frames.walked == MAX_WALKED {
+            return Err(Broken::TooDeep { limit: MAX_WALKED });
+        }
+        let at = sp.checked_add(step.delta.into()).ok_or(Broken::OutOfBounds)?;
+        if at < lo || at.checked_add(8).is_none_or(|end| end > hi) || at % 8 != 0 {
+            return Err(Broken::OutOfBounds);
+        }
+        pc = word(at).ok_or(Broken::Unreadable)?;
+        sp = at + 8;
+        interrupted = step.interrupts;
+    }
+}
+
+/// The frames at both ends of a stack, and a count of those between.
+#[derive(Default)]
+struct Frames {
+    inner: Vec<Pc>,
+    /// A ring of the last ones.
+    outer: Vec<Pc>,
+    walked: u64,
+    /// Of those that have left the ring.
+    left_out: HashMap<Pc, u64>,
+    left_out_in_all: u64,
+}
+
+impl Frames {
+    fn push(&mut self, pc: Pc) {
+        let i = self.walked;
+        self.walked += 1;
+        if self.inner.len() < KEPT {
+            self.inner.push(pc);
+        } else if self.outer.len() < KEPT {
+            self.outer.push(pc);
+        } else {
+            let at = (i - KEPT as u64) as usize % KEPT;
+            let left = std::mem::replace(&mut self.outer[at], pc);
+            self.left_out_in_all += 1;
+            if self.left_out.len() < MAX_COUNTED || self.left_out.contains_key(&left) {
+                *self.left_out.entry(left).or_default() += 1;
+            }
+        }
+    }
+
+    fn finish(mut self) -> Stack {
+        if self.left_out_in_all == 0 {
+            self.inner.append(&mut self.outer);
+            return Stack { pcs: self.inner, left_out: None };
+        }
+        let after = self.inner.len();
+        let oldest = (self.walked - KEPT as u64) as usize % KEPT;
+        self.inner.extend_from_slice(&self.outer[oldest..]);
+        self.inner.extend_from_slice(&self.outer[..oldest]);
+        let mut at: Vec<(Pc, u64)> = self.left_out.into_iter().collect();
+        at.sort_unstable();
+        Stack { pcs: self.inner, left_out: Some(LeftOut { after, frames: self.left_out_in_all, at }) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

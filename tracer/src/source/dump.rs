@@ -1,0 +1,155 @@
+//! A dump of a live process: every goroutine as it is now, and what its program counters mean.
+
+use std::collections::{HashMap, HashSet};
+
+use nix::time::ClockId;
+
+use super::live::prepare::read_wait_reasons;
+use super::live::{clock_ns, unix_ns};
+use crate::dump::{About, Dump, Goroutine, Pc, Place, Places};
+use crate::event::Note;
+use crate::event::message::Frame;
+use crate::gobin::{GoBinary, Layout, is_system_start};
+use crate::memory::dump::labels::Form;
+use crate::memory::dump::network::Descriptors;
+use crate::memory::dump::waits::Reason;
+use crate::memory::dump::{Source, objects, read};
+use crate::memory::walk::Functions;
+use crate::memory::{MemoryError, ProcessMemory};
+use crate::symbol::{DebugSource, Symbolizer};
+use crate::target::Target;
+
+/// A process whose executable was recognised and whose layout was checked.
+pub struct Subject<'d> {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: String,
+    pub binary: &'d GoBinary<'d>,
+    pub layout: &'d Layout,
+    pub load_bias: u64,
+    /// Runtime address of the slice header.
+    pub allgs: u64,
+    /// Runtime address of `runtime.semtable`.
+    pub semtable: Option<u64>,
+    /// Runtime address and length of the wait-reason table.
+    pub wait_reasons: Option<(u64, u64)>,
+    /// What Go's own tables cannot answer is asked for there.
+    pub debug: Option<&'d dyn DebugSource>,
+    /// What the process has open.
+    pub descriptors: Option<&'d dyn Descriptors>,
+    pub notes: Vec<Note>,
+}
+
+/// Reads it all; `progress` hears how many goroutines of how many are read.
+pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
+    let memory = ProcessMemory::new(subject.pid);
+    let wait_reasons =
+        subject.wait_reasons.and_then(|table| read_wait_reasons(&memory, table)).unwrap_or_default();
+    let version = subject.binary.version();
+    let mut symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
+    if let Some(debug) = subject.debug {
+        symbolizer = symbolizer.with_debug(debug);
+    }
+    let starts_system = |start_pc: u64| {
+        let linked = start_pc.wrapping_sub(subject.load_bias);
+        subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
+    };
+    let reasons: Vec<Reason> = wait_reasons.iter().map(|name| Reason::of(name)).collect();
+    let source = Source {
+        memory: &memory,
+        layout: subject.layout,
+        allgs: subject.allgs,
+        now: Some(clock_ns(ClockId::CLOCK_MONOTONIC)),
+        goid_is_late: !version.at_least(1, 24),
+        labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
+        reasons: &reasons,
+        semtable: subject.semtable,
+        descriptors: subject.descriptors,
+        is_system: &starts_system,
+    };
+    let taken_unix_ns = unix_ns();
+    let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
+    let mut code = Functions::new(subject.binary, subject.load_bias);
+    let read = read(&source, &mut code, progress)?;
+    let about = About {
+        pid: subject.pid,
+        comm: subject.comm.clone(),
+        exe: subject.exe.clone(),
+        go_version: version.raw.clone(),
+        build_id: subject.binary.build_id().unwrap_or_default(),
+        arch: "amd64".to_owned(),
+        main_package: subject.binary.main_package().unwrap_or_default().to_owned(),
+        layout: subject.layout.provenance.clone(),
+        taken_unix_ns,
+        took_ns: clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun),
+        gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut dump = Dump {
+        about,
+        goroutines: read.goroutines,
+        stacks: read.stacks,
+        objects: read.objects,
+        labels: read.labels,
+        places: Places::default(),
+        wait_reasons,
+        notes: subject.notes.clone(),
+        counts: read.counts,
+    };
+    dump.places = places(&dump, subject, &mut symbolizer);
+    objects::refine(&memory, subject.layout, &mut dump)?;
+    for i in 0..dump.goroutines.len() {
+        let g = &dump.goroutines[i];
+        dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
+    }
+    Ok(dump)
+}
+
+/// The goroutines that run finalizers and cleanups are the runtime's own only while they run none (`isSystemGoroutine`).
+fn runs_the_programs_code(dump: &Dump, g: &Goroutine) -> bool {
+    const RUNNERS: [&str; 3] = ["runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"];
+    let starts = dump.places.started(g.start_pc).is_some_and(|f| RUNNERS.contains(&f.function.as_str()));
+    let frames = |pc: &Pc| dump.places.at(*pc).map_or(&[][..], |place| &place.frames);
+    let foreign = |frames: &[Frame]| frames.iter().any(|f| !f.function.starts_with("runtime."));
+    starts && dump.stack(g).is_some_and(|stack| stack.pcs.iter().any(|pc| foreign(frames(pc))))
+}
+
+/// What each program counter of the dump means.
+fn places<'d>(
+    dump: &Dump,
+    subject: &Subject<'_>,
+    symbolizer: &mut Symbolizer<'d, &'d GoBinary<'d>>,
+) -> Places {
+    let mut wanted: HashSet<Pc> = HashSet::new();
+    for stack in &dump.stacks {
+        wanted.extend(&stack.pcs);
+        wanted.extend(stack.left_out.iter().flat_map(|l| l.at.iter().map(|(pc, _)| *pc)));
+    }
+    for g in &dump.goroutines {
+        wanted.insert(Pc { pc: g.gopc, exact: false });
+        wanted.insert(Pc { pc: g.start_pc, exact: true });
+    }
+    wanted.retain(|pc| pc.pc != 0);
+    let functions = subject.binary.functions();
+    let place = |pc: Pc, symbolizer: &mut Symbolizer<'d, &'d GoBinary<'d>>| {
+        let symbol = symbolizer.symbol(pc.pc, pc.exact);
+        let f = functions.by_pc(pc.pc.wrapping_sub(subject.load_bias));
+        Place {
+            frames: symbol.frames,
+            entry: f.map_or(0, |f| f.entry.wrapping_add(subject.load_bias)),
+            wrapper: f.is_some_and(|f| functions.is_wrapper(&f)),
+            unknown_because: symbol.unknown_because,
+            starts: symbol.starts,
+        }
+    };
+    Places(wanted.into_iter().map(|pc| (pc, place(pc, symbolizer))).collect())
+}
+
+impl Descriptors for Target {
+    fn polled(&self) -> Vec<(u32, u64)> {
+        Target::polled(self).into_iter().map(|p| (p.fd, p.data)).collect()
+    }
+
+    fn peers(&self, fds: &[u32]) -> HashMap<u32, String> {
+        Target::peers(self, fds)
+    }
+}
