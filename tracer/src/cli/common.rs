@@ -179,7 +179,7 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("it must be longer than nothing".into()) } else { Ok(duration) }
 }
 
-fn look_every(text: &str) -> Result<Duration, String> {
+pub(super) fn look_every(text: &str) -> Result<Duration, String> {
     let every = positive_duration(text)?;
     if every < LOOK_MIN { Err("at least 1s".into()) } else { Ok(every) }
 }

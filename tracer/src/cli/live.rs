@@ -134,7 +134,8 @@ pub fn watch(
         Watched::Other => Screen::live(show)?,
     };
     // Beside a command standard error is the JSON's.
-    if !screen.is_table() && !(show.json && matches!(exit, Watched::Child(_))) {
+    let taken = show.json && matches!(exit, Watched::Child(_));
+    if !screen.is_table() && !taken {
         let ends = watch
             .duration
             .map_or("Ctrl-C ends".to_owned(), |d| format!("ends after {}", humantime::format_duration(d)));

@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod common;
 pub mod doctor;
+pub mod dump;
 mod executable;
 pub mod live;
 mod outlet;
@@ -48,6 +49,7 @@ pub enum Command {
     Record(record::Args),
     Replay(replay::Args),
     Report(report::Args),
+    Dump(dump::Args),
     Doctor(doctor::Args),
 }
 
@@ -60,6 +62,7 @@ impl Command {
             Self::Record(args) => record::run(args.into()),
             Self::Replay(args) => replay::run(args.into()),
             Self::Report(args) => report::run(args.into()),
+            Self::Dump(args) => dump::run(args.into()),
             Self::Doctor(args) => doctor::run(args.into()),
         }
     }

@@ -6,10 +6,12 @@
 
 pub mod changes;
 pub mod doctor;
+pub mod dump;
 pub mod json;
 pub mod lines;
 pub mod page;
 pub mod report;
+pub mod stack;
 pub mod style;
 pub mod tui;
 

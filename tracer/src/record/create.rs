@@ -65,6 +65,25 @@ impl FileOutput {
         Err(failed(io::ErrorKind::AlreadyExists.into()))
     }
 
+    /// Of a file that is written as one piece ([`io::Write`]), not in chunks: it takes its place, and stays, now that it is
+    /// whole.
+    pub fn complete(mut self) -> io::Result<()> {
+        self.claim()?;
+        self.chunks = 2;
+        self.sync()
+    }
+
+    /// Replaces what stands at `path`, if it is to.
+    fn claim(&mut self) -> io::Result<()> {
+        if let Some(interim) = self.interim.take()
+            && let Err(e) = fs::rename(&interim, &self.path)
+        {
+            self.interim = Some(interim);
+            return Err(e);
+        }
+        Ok(())
+    }
+
     fn standing_at(&self) -> &Path {
         self.interim.as_deref().unwrap_or(&self.path)
     }
@@ -89,19 +108,23 @@ fn beside(path: &Path, n: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Until [`FileOutput::complete`] is called, what is written here is removed when dropped.
+impl Write for FileOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl Output for FileOutput {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         // The first one is the file header alone; the second one is the first chunk.
         self.chunks += 1;
-        if self.chunks == 2
-            && let Some(interim) = self.interim.take()
-            && let Err(e) = fs::rename(&interim, &self.path)
-        {
-            self.interim = Some(interim);
-            return Err(e);
-        }
-        Ok(())
+        if self.chunks == 2 { self.claim() } else { Ok(()) }
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {

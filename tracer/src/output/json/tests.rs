@@ -19,7 +19,7 @@ fn collect(path: &str, value: &Value, fields: &mut Fields) {
         let kind = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
-            Value::Number(n) if n.is_u64() => "integer",
+            Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
             Value::Number(_) => "number",
             Value::String(_) => "string",
             Value::Array(_) => "array",
@@ -198,4 +198,32 @@ fn live_example() {
     out.extend(told.next(&s).iter().map(|c| live(&s, c).unwrap()));
     out.push(left_out(&s, 12).unwrap());
     insta::assert_snapshot!(out.join("\n"));
+}
+
+#[test]
+fn every_field_of_a_dump_is_documented() {
+    use crate::dump::Dump;
+    use crate::output::dump::{fixture, json};
+    let selection = json::Selection { filters: vec!["state=select".into()], of: 57 };
+    let mut deep = fixture::fixture();
+    deep.goroutines[8].trace =
+        crate::dump::Trace::None { because: crate::dump::Broken::TooDeep { limit: 1_000_000 } };
+    for starts in deep.places.0.values_mut().filter_map(|p| p.starts.as_mut()) {
+        *starts =
+            crate::event::message::Frame { full_name: "main.run[go.shape.int]".into(), ..Default::default() };
+    }
+    let dumps = [(fixture::fixture(), Some(&selection)), (deep, None), (Dump::default(), None)];
+    let mut emitted = Fields::new();
+    for (dump, selection) in dumps {
+        let mut out = Vec::new();
+        json::write(&dump, selection, &mut out).unwrap();
+        let mut value: Value = serde_json::from_slice(&out).unwrap();
+        // Their fields are the program's own.
+        for set in value["labels"].as_array_mut().unwrap() {
+            assert!(set.as_object().unwrap().values().all(Value::is_string));
+            *set = "string map".into();
+        }
+        collect("", &value, &mut emitted);
+    }
+    compare("gostray.dump/1", &emitted);
 }

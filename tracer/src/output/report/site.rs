@@ -1,12 +1,11 @@
 //! One creation site in full.
 
 use super::super::page::Page;
+use super::super::stack::{self, Line};
 use super::super::style::Ink;
 use super::super::words;
 use crate::session::snapshot::{Frame, Site, Stack, Wait};
 
-/// Function names are padded to line up their files, up to here.
-const NAME_COLUMN: usize = 44;
 /// A spark line has as many points.
 const SPARK_POINTS: usize = 40;
 /// A trend in numbers has as many.
@@ -110,23 +109,14 @@ fn wait_line(wait: &Wait) -> String {
     }
 }
 
-/// Frames innermost first, their files in a column.
 fn stack(page: &mut Page, stack: &Stack) {
-    let names: Vec<String> = stack.frames.iter().map(name).collect();
-    let column = names.iter().map(|n| n.chars().count()).filter(|n| *n <= NAME_COLUMN).max().unwrap_or(0);
-    for (frame, name) in stack.frames.iter().zip(&names) {
-        let gap = " ".repeat(column.saturating_sub(name.chars().count()));
-        let file = words::source(frame).unwrap_or_default();
-        let file = page.style().paint(Ink::Place, &file);
-        let line = if file.is_empty() { format!("    {name}") } else { format!("    {name}{gap}  {file}") };
-        page.raw(&line);
-    }
-    if let Some(why) = &stack.incomplete_because {
-        let why = page.style().paint(Ink::Faint, &format!("… {}", words::clean(why)));
-        page.raw(&format!("    {why}"));
-    } else if stack.frames.is_empty() {
+    let frames = stack.frames.iter().map(|f| Line::Frame { name: name(f), source: words::source(f) });
+    let missing = stack.incomplete_because.as_ref().map(|why| Line::Missing(words::clean(why).into_owned()));
+    let lines: Vec<Line> = frames.chain(missing).collect();
+    if lines.is_empty() {
         page.raw("    (no frames)");
     }
+    stack::write(page, &lines);
 }
 
 fn name(frame: &Frame) -> String {

@@ -1,0 +1,271 @@
+//! `gostray dump`
+
+mod out;
+mod progress;
+mod redraw;
+mod stop;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use self::out::Out;
+use self::progress::Progress;
+use self::stop::Stop;
+use super::common::{ColorChoice, directory, look_every};
+use super::executable::{gone_instead, map, open, recognise, search_notes, segments};
+use super::print::{Reader, note};
+use crate::dump::{Dump, Filter, filter};
+use crate::event::Note;
+use crate::failure::{Class, Failure};
+use crate::output::dump::json::Selection;
+use crate::source::dump::{Subject, take};
+use crate::source::live::fit::{self, Tried, Unchecked};
+use crate::symbol::DebugInfo;
+use crate::target::{Incarnation, Target};
+
+/// Show every goroutine of a running program, with its whole stack, without stopping or changing the program
+///
+/// Goroutines that came from one `go` statement and stand at one place are one group. The program runs on while it is read:
+/// each goroutine is right by itself, not all of them at one instant. docs/dump.md explains each word.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sudo gostray dump 4242                              groups, the largest first
+  sudo gostray dump 4242 --all                        each goroutine
+  sudo gostray dump 4242 --filter 'state=chan' --filter 'age>5m'
+  sudo gostray dump 4242 --watch 5s                   again and again, with what changed
+  sudo gostray dump 4242 --format go | less           as Go's own dumps (debug=2) are
+  sudo gostray dump 4242 --format pprof -o g.pb.gz    for `go tool pprof g.pb.gz`
+  sudo gostray dump 4242 --format folded | inferno-flamegraph > g.svg
+  sudo gostray dump 4242 --format json | jq .counts")]
+pub struct Args {
+    /// Process id of a Go program
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: u32,
+
+    /// Form of the dump (docs/dump.md)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Show each goroutine instead of groups, the runtime's own too
+    #[arg(long)]
+    all: bool,
+
+    /// Only goroutines of which this holds; given several times, all must hold
+    ///
+    /// function=TEXT  part of the name of a function on the stack, of the function that was
+    ///                started or of the one with the `go` statement
+    /// state=TEXT     part of the status (running, syscall, …) or of the wait reason (chan send,
+    ///                select, …)
+    /// created=TEXT   part of the `go` statement's function or file:line
+    /// label.KEY=TEXT its pprof label KEY is TEXT
+    /// id=N           its id
+    /// age>TIME       known to wait for longer, for instance age>5m. What is not known is never
+    ///                longer: a runtime notes waits only when it collects garbage
+    /// age<TIME       all others: not known to wait for so long
+    ///
+    /// With `!=` instead of `=`: where that does not hold (not for id).
+    #[arg(long, value_name = "EXPR", verbatim_doc_comment)]
+    filter: Vec<Filter>,
+
+    /// Dump again each time this long after the last began, at least 1s, until Ctrl-C; the text tells what changed
+    #[arg(long, value_name = "TIME", value_parser = look_every)]
+    watch: Option<Duration>,
+
+    /// Write to this file, readable by its owner only, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Replace the file if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+
+    /// Use colours; `auto` does on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
+
+    /// Look for the program's separate debug file here first; may be given several times (docs/symbols.md)
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    debug_dir: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: groups, the largest first
+    Text,
+    /// The text of Go's own full dump (`debug=2`)
+    Go,
+    /// All that is known, for programs (docs/json.md)
+    Json,
+    /// A profile for `go tool pprof`
+    Pprof,
+    /// Folded stacks, for flame graphs
+    Folded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub pid: u32,
+    pub format: Format,
+    pub all: bool,
+    pub filters: Vec<Filter>,
+    pub watch: Option<Duration>,
+    pub output: Option<PathBuf>,
+    pub force: bool,
+    pub color: ColorChoice,
+    pub debug_dirs: Vec<PathBuf>,
+}
+
+impl From<Args> for Request {
+    fn from(a: Args) -> Self {
+        Self {
+            pid: a.pid,
+            format: a.format,
+            all: a.all,
+            filters: a.filter,
+            watch: a.watch,
+            output: a.output,
+            force: a.force,
+            color: a.color,
+            debug_dirs: a.debug_dir,
+        }
+    }
+}
+
+impl Request {
+    /// Flags that are fine each by itself may make no sense together.
+    fn check(&self, terminal: bool) -> Result<(), Failure> {
+        let one = matches!(self.format, Format::Pprof | Format::Folded);
+        if one && self.watch.is_some() {
+            let why = "a file for pprof or a flame graph holds one dump, not several";
+            return Err(
+                Failure::new(Class::Usage, why).with_hint("leave `--watch` away, or use `--format json`")
+            );
+        }
+        if self.format == Format::Pprof && self.output.is_none() && terminal {
+            return Err(Failure::new(Class::Usage, "a profile is not for a terminal")
+                .with_hint("`-o g.pb.gz`, then `go tool pprof g.pb.gz`"));
+        }
+        Ok(())
+    }
+}
+
+pub fn run(request: Request) -> Result<ExitCode, Failure> {
+    request.check(std::io::stdout().is_terminal())?;
+    let target = open(request.pid)?;
+    with_reader(&target, &request, |read| match request.watch {
+        None => {
+            let mut out = Out::new(&request)?;
+            out.show(&read()?)?;
+            out.finish()
+        }
+        Some(every) => watch(&request, every, &target, read),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One dump after another, until the user or the process ends it.
+fn watch(
+    request: &Request,
+    every: Duration,
+    target: &Target,
+    read: &dyn Fn() -> Result<Read, Failure>,
+) -> Result<(), Failure> {
+    let stop = Stop::listen()?;
+    let mut out = Out::new(request)?;
+    for n in 0u64.. {
+        let begun = Instant::now();
+        let dump = match read() {
+            Ok(dump) => dump,
+            // As with other watches, the end of the process is an end.
+            Err(failure) if n > 0 && gone_instead(target).is_some() => {
+                note(&format!("{failure}: this was the last dump"));
+                break;
+            }
+            Err(failure) => return Err(failure),
+        };
+        let reader = out.show(&dump)?;
+        if reader == Reader::Gone || stop.comes_within(every.saturating_sub(begun.elapsed())) {
+            break;
+        }
+    }
+    out.finish()
+}
+
+/// A dump, and what was left out of it.
+struct Read {
+    dump: Dump,
+    selection: Option<Selection>,
+}
+
+/// Recognises the program and checks that the layout fits; then `then` may read it as often as it likes.
+fn with_reader<T>(
+    target: &Target,
+    request: &Request,
+    then: impl FnOnce(&dyn Fn() -> Result<Read, Failure>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let data = map(target)?;
+    let (binary, search) = recognise(target, &data, &request.debug_dirs)?;
+    let load_bias = target
+        .exe_load_bias(&target.maps()?, &segments(&binary))
+        .map_err(|e| gone_instead(target).unwrap_or_else(|| Failure::because(Class::NoSafeSite, e)))?;
+    let layout = binary.layout()?;
+    let globals = binary.globals();
+    let allgs = globals.allgs.map_err(|e| Failure::because(Class::NoSafeSite, e))?.wrapping_add(load_bias);
+    let semtable = globals.semtable.ok().map(|at| at.wrapping_add(load_bias));
+    let wait_reasons = globals.wait_reasons.ok().map(|t| (t.addr.wrapping_add(load_bias), t.len));
+    let debug = match &search.found {
+        Some(file) => DebugInfo::of(&binary).or(|| file.image()),
+        None => DebugInfo::of(&binary),
+    };
+    let unchecked = Unchecked {
+        pid: target.pid() as u32,
+        binary: &binary,
+        layout: layout.clone(),
+        allgs,
+        wait_reasons,
+        load_bias,
+        started_boot_ns: target.started_boot_ns(),
+        tried: Tried::default(),
+    };
+    let proof = unchecked.prove().map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
+    let notes = search_notes(&search).into_iter().map(|(code, text)| Note { code: code.to_owned(), text });
+    let subject = Subject {
+        pid: target.pid() as u32,
+        comm: target.comm().to_owned(),
+        exe: target.exe_path().to_string_lossy().into_owned(),
+        binary: &binary,
+        layout: &layout,
+        load_bias,
+        allgs,
+        semtable,
+        wait_reasons,
+        debug: Some(&debug),
+        descriptors: Some(target),
+        notes: std::iter::once(fit::note(&proof)).chain(notes).collect(),
+    };
+    then(&|| {
+        let mut progress = Progress::default();
+        let taken = take(&subject, &mut |done, all| progress.hear(done, all));
+        drop(progress);
+        let mut dump = taken.map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
+        // What an exec brought meanwhile is another program's.
+        if target.incarnation()? != Incarnation::Same {
+            let otherwise = || Failure::new(Class::Internal, "the process changed");
+            return Err(gone_instead(target).unwrap_or_else(otherwise));
+        }
+        let selection = (!request.filters.is_empty()).then(|| Selection {
+            filters: request.filters.iter().map(Filter::to_string).collect(),
+            of: dump.goroutines.len() as u64,
+        });
+        filter::keep(&mut dump, &request.filters);
+        Ok(Read { dump, selection })
+    })
+}
+
+#[cfg(test)]
+mod tests;
