@@ -186,8 +186,14 @@ impl Running {
 
     /// Sends an empty line: programs started with `-wait` begin then.
     pub fn go(&mut self) -> Result<()> {
+        self.say("")
+    }
+
+    /// Sends it a line.
+    pub fn say(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("the program's stdin is closed")?;
-        stdin.write_all(b"\n").and_then(|()| stdin.flush()).context("the program does not read its stdin")
+        let sent = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush());
+        sent.context("the program does not read its stdin")
     }
 
     pub fn signal(&self, signal: libc::c_int) -> Result<()> {

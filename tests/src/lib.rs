@@ -3,6 +3,7 @@
 
 pub mod chains;
 pub mod counts;
+pub mod dump;
 pub mod events;
 pub mod first;
 pub mod fixtures;
@@ -16,3 +17,15 @@ pub mod rows;
 pub mod truth;
 
 pub use fixtures::{Fixture, Running, root_only};
+
+/// How long a test that can go on for long does: what `$GOSTRAY_SOAK` says, for instance `10m`, else this.
+pub fn soak(otherwise: std::time::Duration) -> anyhow::Result<std::time::Duration> {
+    let Ok(text) = std::env::var("GOSTRAY_SOAK") else { return Ok(otherwise) };
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => anyhow::bail!("GOSTRAY_SOAK=`{text}`; try: `10m` or `30s`"),
+    };
+    Ok(std::time::Duration::from_secs(number.parse::<u64>()? * seconds))
+}

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::gostray::{Background, gostray, report, until};
 use tests::kernel::{Bpf, nothing_left_since, tracing_descriptors};
 use tests::probes::{Place, breakpoints, places};
-use tests::{Fixture, Running, root_only};
+use tests::{Fixture, Running, root_only, soak};
 
 /// `busy` under its own load, and what there was before anyone traced it.
 struct Subject {
@@ -192,29 +192,17 @@ fn a_program_outlives_the_gostray_that_ran_it() -> Result<()> {
     subject.end().map(drop)
 }
 
-/// `20s` unless `$GOSTRAY_SOAK` says otherwise, for instance `10m`.
-fn soak() -> Result<Duration> {
-    let Ok(text) = std::env::var("GOSTRAY_SOAK") else { return Ok(Duration::from_secs(20)) };
-    let (number, unit) = text.split_at(text.len().saturating_sub(1));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        _ => anyhow::bail!("GOSTRAY_SOAK=`{text}`; try: `10m` or `30s`"),
-    };
-    Ok(Duration::from_secs(number.parse::<u64>()? * seconds))
-}
-
 #[test]
 #[ignore = "needs root and the kernel: cargo xtask test"]
 fn attached_and_detached_again_and_again() -> Result<()> {
     root_only()?;
-    let soak = soak()?;
+    let time = soak(Duration::from_secs(20))?;
     let subject = Subject::start()?;
     let pid = subject.busy.pid().to_string();
     let mut chance = Chance::new()?;
     let start = Instant::now();
     let (mut times, mut births) = (0u64, 0);
-    while start.elapsed() < soak {
+    while start.elapsed() < time {
         let duration = Duration::from_millis(100) + chance.up_to(Duration::from_millis(1_500));
         let park = if times % 2 == 0 { "off" } else { "on" };
         let duration = format!("{}us", duration.as_micros());

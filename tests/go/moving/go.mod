@@ -1,0 +1,3 @@
+module gostray.test/moving
+
+go 1.19

@@ -1,0 +1,3 @@
+module gostray.test/parked
+
+go 1.19

@@ -1,0 +1,178 @@
+//! A dump from outside says what the program's own full dump (`debug=2`) says: the same goroutines, states, functions,
+//! lines and creators, in every release, stripped and not.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::gostray::gostray;
+use tests::{Fixture, Running, dump, root_only};
+use tracer::dump::{Goroutine, ObjectKind, Side, Status};
+use xtask::golang;
+
+/// A goroutine as a text dump has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    state: String,
+    /// Function, file, line and offset of each frame, innermost first; the creator last.
+    frames: Vec<String>,
+}
+
+/// Goroutines by id. Arguments, which only the program itself knows, are left out.
+fn parse(text: &str) -> Result<BTreeMap<u64, Said>> {
+    let mut all = BTreeMap::new();
+    for block in text.split("\n\n").filter(|b| !b.trim().is_empty()) {
+        let (head, rest) = block.split_once('\n').unwrap_or((block, ""));
+        let id = head.strip_prefix("goroutine ").context("a header")?;
+        let (id, state) = id.split_once(" [").context("a state")?;
+        let state = state.strip_suffix(':').context("a header's end")?.to_owned();
+        let mut frames = Vec::new();
+        let mut lines = rest.lines().peekable();
+        while let Some(line) = lines.next() {
+            let function = match line.rfind('(') {
+                Some(at) if line.ends_with(')') => &line[..at],
+                _ => line,
+            };
+            let place = lines.next_if(|l| l.starts_with('\t')).unwrap_or_default().trim();
+            frames.push(format!("{function} {place}"));
+        }
+        ensure!(all.insert(id.parse()?, Said { state, frames }).is_none(), "goroutine {id} twice");
+    }
+    Ok(all)
+}
+
+/// What the program says of itself.
+fn own(program: &mut Running) -> Result<BTreeMap<u64, Said>> {
+    let file = tempfile::NamedTempFile::new()?;
+    program.say(file.path().to_str().context("a name")?)?;
+    program.wait_for("dumped")?;
+    parse(&fs::read_to_string(file.path())?)
+}
+
+fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
+    let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    parse(&String::from_utf8(output.stdout)?)
+}
+
+/// The same, or differs as it must:
+/// - The one that dumps is running in its own dump.
+/// - Before Go 1.21 a dump shows the first 100 frames of a deep stack; ours shows 50 of each end, as later ones do.
+fn explained(id: u64, own: &Said, ours: &Said) -> bool {
+    const ENDS: usize = 50;
+    let cut = |frames: &[String]| {
+        let innermost = frames.get(..ENDS)?;
+        let creator = frames.last().filter(|f| f.starts_with("created by "))?;
+        frames.iter().any(|f| f.contains("frames elided")).then(|| (innermost.to_vec(), creator.clone()))
+    };
+    let first_100 = own.frames.iter().any(|f| f.starts_with("...additional frames elided..."));
+    own == ours
+        || id == 1 && own.state == "running]"
+        || first_100 && own.state == ours.state && cut(&own.frames) == cut(&ours.frames)
+}
+
+fn compare(go: &str, fixture: Fixture) -> Result<usize> {
+    let mut program = fixture.go(go).start(&[])?;
+    let own = own(&mut program)?;
+    let ours = ours(program.pid())?;
+    let ids = |of: &BTreeMap<u64, Said>| of.keys().copied().collect::<Vec<_>>();
+    assert_eq!(ids(&ours), ids(&own), "{go}");
+    let differ: Vec<String> = own
+        .iter()
+        .filter(|(id, said)| !explained(**id, said, &ours[id]))
+        .map(|(id, said)| format!("{go}: goroutine {id}: itself {said:#?}\nwe {:#?}", ours[id]))
+        .collect();
+    ensure!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), own.len(), differ.join("\n"));
+    Ok(own.len())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn it_says_what_the_program_says_of_itself() -> Result<()> {
+    root_only()?;
+    let mut failed = Vec::new();
+    for go in golang::VERSIONS {
+        for fixture in [Fixture::new("parked"), Fixture::new("parked").stripped().pie()] {
+            match compare(go, fixture) {
+                Ok(n) => println!("{go}: {n} goroutines the same"),
+                Err(e) => failed.push(format!("{e:#}")),
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+/// What each of `parked`'s goroutines waits on.
+fn check_objects(go: &str) -> Result<()> {
+    let executable = Fixture::new("parked").go(go).build()?;
+    let program = Running::start(&executable, &[])?;
+    let dump = dump::dump(program.pid(), &executable)?;
+    let of = |f: &str| {
+        let g = dump::in_function(&dump, f)?;
+        anyhow::Ok(dump::object(&dump, g)?.clone())
+    };
+    let channel = |len, cap, elem_size| ObjectKind::Channel { len, cap, closed: false, elem_size };
+    assert_eq!(of("main.sends")?, channel(2, 2, 8));
+    let cases = &dump::in_function(&dump, "main.selects")?.waits_on;
+    let mut cases: Vec<_> =
+        cases.iter().map(|w| (dump.objects[w.object as usize].kind.clone(), w.side)).collect();
+    cases.sort_by_key(|(kind, _)| format!("{kind:?}"));
+    let never = (channel(0, 0, 0), Side::Receive);
+    assert_eq!(cases, [never, (channel(0, 4, 16), Side::Receive), (channel(2, 2, 8), Side::Send)]);
+    let receivers = dump::all_in_function(&dump, "main.receives");
+    assert_eq!(receivers.len(), 3);
+    let empty = &dump.objects[receivers[0].waits_on[0].object as usize];
+    assert_eq!((&empty.kind, empty.receivers, empty.senders), (&channel(0, 4, 16), 4, 0));
+    assert_eq!(of("main.locks1")?, ObjectKind::Mutex { locked: true, starving: false, waiters: 2 });
+    let held = ObjectKind::RwMutex { readers: 1, writer: true, waiting_for_readers: 0 };
+    assert_eq!((of("main.reads")?, of("main.writes")?), (held.clone(), held));
+    let readers = ObjectKind::RwMutex { readers: 1, writer: true, waiting_for_readers: 1 };
+    assert_eq!(of("main.waitsForReaders")?, readers);
+    let conds = dump::all_in_function(&dump, "main.waitsForCond");
+    assert_eq!(conds.len(), 2);
+    for g in conds {
+        assert_eq!(dump::object(&dump, g)?, &ObjectKind::Cond { waiters: 2 });
+    }
+    assert_eq!(of("main.waitsForGroup")?, ObjectKind::WaitGroup { counter: 2, waiters: 1 });
+    assert_eq!(of("main.waitsForOnce")?, ObjectKind::Mutex { locked: true, starving: false, waiters: 1 });
+    let forever = dump.objects.iter().find(|o| o.kind == ObjectKind::Forever).context("nil channels")?;
+    assert_eq!(forever.receivers, 3);
+
+    let descriptor = |f: &str| match of(f)? {
+        ObjectKind::Descriptor { fd, peer } => {
+            let link = fs::read_link(format!("/proc/{}/fd/{fd}", program.pid()))?;
+            ensure!(link.to_string_lossy().starts_with("socket:"), "{fd} is {link:?}");
+            peer.context("nothing is known of its peer")
+        }
+        other => anyhow::bail!("{other:?}"),
+    };
+    assert!(descriptor("main.accepts")?.starts_with("listens on 127.0.0.1:"));
+    assert!(descriptor("main.hears")?.starts_with("127.0.0.1:"));
+
+    let labelled: Vec<_> = dump.goroutines.iter().filter_map(|g| dump.labels(g)).collect();
+    let labels = [("path", "/a b"), ("tenant", "blue")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(labelled, [&BTreeMap::from(labels)]);
+    let locked: Vec<_> = dump.goroutines.iter().filter(|g| g.locked).collect();
+    assert_eq!(locked.len(), 1);
+    let thread = locked[0].thread.context("it is locked to a thread")?;
+    assert!(fs::exists(format!("/proc/{}/task/{thread}", program.pid()))?);
+
+    let found_elsewhere = |g: &&Goroutine| matches!(dump.reason(g).as_deref(), Some("sleep" | "coroutine"));
+    let unknown: Vec<_> = dump
+        .goroutines
+        .iter()
+        .filter(|g| !g.system && g.waits_on.is_empty() && g.status == Status::Waiting)
+        .filter(|g| !found_elsewhere(g))
+        .map(|g| (dump.reason(g), dump::functions(&dump, g)))
+        .collect();
+    ensure!(unknown.is_empty(), "{unknown:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn what_each_goroutine_waits_on() -> Result<()> {
+    root_only()?;
+    golang::VERSIONS.into_iter().try_for_each(|go| check_objects(go).with_context(|| go.to_owned()))
+}
