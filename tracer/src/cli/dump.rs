@@ -253,6 +253,8 @@ fn with_reader<T>(
         let taken = take(&subject, &mut |done, all| progress.hear(done, all));
         drop(progress);
         let mut dump = taken.map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
+        let held = target.held().into_iter().map(|text| Note { code: "held".to_owned(), text });
+        dump.notes.extend(held);
         // What an exec brought meanwhile is another program's.
         if target.incarnation()? != Incarnation::Same {
             let otherwise = || Failure::new(Class::Internal, "the process changed");

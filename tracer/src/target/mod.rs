@@ -251,6 +251,27 @@ impl Target {
         }
     }
 
+    /// What holds it, one sentence each: a stop, another tracer, the kernel. Nothing of that keeps its memory from being read.
+    pub fn held(&self) -> Vec<String> {
+        let mut held = Vec::new();
+        if let Ok(stat) = self.dir.stat() {
+            if stat.is_stopped() {
+                held.push("the process is stopped: nothing in it moves".to_owned());
+            } else if stat.is_uninterruptible() {
+                held.push(
+                    "the process's main thread waits in the kernel, where no signal reaches it".to_owned(),
+                );
+            }
+        }
+        if let Some(tracer) = self.dir.status().ok().map(|s| s.tracer).filter(|t| *t != 0) {
+            // It is a thread's number; people know the process's.
+            let who = PidDir::open(tracer).ok().and_then(|dir| dir.status().ok());
+            let who = who.map_or(tracer.to_string(), |s| format!("{} ({})", s.tgid, s.name));
+            held.push(format!("process {who} traces it, a debugger perhaps"));
+        }
+        held
+    }
+
     /// The root directory that the process sees; for paths as it knows them.
     pub fn root(&self) -> Result<OwnedFd, TargetError> {
         self.dir.directory("root")

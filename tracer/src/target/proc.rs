@@ -27,6 +27,8 @@ pub(super) struct PidDir {
 pub(super) struct Status {
     pub name: String,
     pub tgid: i32,
+    /// Who traces it, 0 when nobody does.
+    pub tracer: i32,
     /// Process ids, from the namespace of the `/proc` mount inwards. Empty on kernels without the line.
     pub ns_pids: Vec<i32>,
     /// Effective capabilities.
@@ -47,6 +49,16 @@ pub(super) struct Stat {
 impl Stat {
     pub fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
+    }
+
+    /// By a signal, or by who traces it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, b'T' | b't')
+    }
+
+    /// In the kernel, where no signal reaches it (its main thread).
+    pub fn is_uninterruptible(&self) -> bool {
+        self.state == b'D'
     }
 
     /// Dead, waiting for its parent or not even that.
@@ -137,6 +149,7 @@ pub(super) fn parse_status(bytes: &[u8]) -> Option<Status> {
         match key {
             "Name" => status.name = value.into(),
             "Tgid" => status.tgid = value.parse().ok()?,
+            "TracerPid" => status.tracer = value.parse().ok()?,
             "NSpid" => {
                 status.ns_pids = value.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
             }

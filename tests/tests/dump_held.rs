@@ -1,0 +1,109 @@
+//! A process that is stopped, traced by a debugger, ends meanwhile or has a million goroutines: sensible words each.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::gostray::{gostray, until};
+use tests::{Fixture, Running, root_only};
+
+fn parked(many: &str) -> Result<Running> {
+    Fixture::new("parked").start(&["-many", many])
+}
+
+fn dump(pid: u32) -> Result<Value> {
+    let output = gostray(&["dump", &pid.to_string(), "--format", "json"]);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Codes and texts of its notes.
+fn held(dump: &Value) -> Vec<&str> {
+    let notes = dump["notes"].as_array().map_or(&[][..], |n| n);
+    notes.iter().filter(|n| n["code"] == "held").filter_map(|n| n["text"].as_str()).collect()
+}
+
+fn living(dump: &Value) -> usize {
+    dump["goroutines"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_is_stopped_is_read_all_the_same_and_it_is_said() -> Result<()> {
+    root_only()?;
+    let program = parked("10")?;
+    let free = dump(program.pid())?;
+    assert_eq!(held(&free), [""; 0]);
+    program.signal(libc::SIGSTOP)?;
+    let stat = format!("/proc/{}/stat", program.pid());
+    until("it is stopped", Duration::from_secs(5), || {
+        std::fs::read_to_string(&stat).is_ok_and(|s| s.contains(") T "))
+    });
+    let stopped = dump(program.pid())?;
+    assert_eq!(held(&stopped), ["the process is stopped: nothing in it moves"]);
+    assert_eq!(living(&stopped), living(&free));
+    program.signal(libc::SIGCONT)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_a_debugger_traces_is_read_all_the_same_and_it_is_said() -> Result<()> {
+    root_only()?;
+    let program = parked("10")?;
+    let pid = libc::pid_t::try_from(program.pid())?;
+    // SAFETY: PTRACE_SEIZE takes no pointer; the process is our own child. It does not stop it.
+    let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
+    ensure!(seized == 0, "{}", std::io::Error::last_os_error());
+    let traced = dump(program.pid())?;
+    let held = held(&traced);
+    let [text] = held[..] else { anyhow::bail!("{held:?}") };
+    assert!(text.starts_with(&format!("process {} (", std::process::id())), "{text}");
+    // SAFETY: as above; a tracee that is not stopped cannot be detached, so it is stopped by a signal first.
+    unsafe {
+        libc::kill(pid, libc::SIGSTOP);
+        libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
+        libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
+        libc::kill(pid, libc::SIGCONT);
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_ends_meanwhile_is_said_to_have_ended() -> Result<()> {
+    root_only()?;
+    for ms in [1, 5, 20, 40, 60] {
+        let mut program = parked("50000")?;
+        let (executable, pid) = (tests::gostray::binary(), program.pid().to_string());
+        let dump = Command::new(executable)
+            .args(["dump", &pid])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        std::thread::sleep(Duration::from_millis(ms));
+        program.signal(libc::SIGKILL)?;
+        until("it has ended", Duration::from_secs(10), || !program.is_alive().unwrap_or(false));
+        let output = dump.wait_with_output()?;
+        let code = output.status.code().context("no exit code")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // It may have been quicker.
+        ensure!(code == 0 || [10, 14, 18].contains(&code), "{code}: {said}");
+        ensure!(code == 0 || said.contains("exited") || said.contains("no process"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_million_goroutines_are_read_and_each_is_counted() -> Result<()> {
+    root_only()?;
+    let program = parked("1000000")?;
+    let output = gostray(&["dump", &program.pid().to_string()]);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let head = text.lines().next().unwrap_or_default();
+    ensure!(head.contains(": 1,000,0") || head.contains(": 10000"), "{head}");
+    Ok(())
+}
