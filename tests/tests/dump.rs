@@ -136,6 +136,10 @@ fn check_objects(go: &str) -> Result<()> {
     }
     assert_eq!(of("main.waitsForGroup")?, ObjectKind::WaitGroup { counter: 2, waiters: 1 });
     assert_eq!(of("main.waitsForOnce")?, ObjectKind::Mutex { locked: true, starving: false, waiters: 1 });
+    // Who has the group and is to call Done.
+    let group = dump::in_function(&dump, "main.waitsForGroup")?.waits_on[0].object;
+    let done = dump::in_function(&dump, "main.endsGroup")?.goid;
+    assert_eq!(dump.objects[group as usize].holders, [done]);
     let forever = dump.objects.iter().find(|o| o.kind == ObjectKind::Forever).context("nil channels")?;
     assert_eq!(forever.receivers, 3);
 

@@ -128,6 +128,12 @@ func waitsForCond(c *sync.Cond) {
 func waitsForGroup(g *sync.WaitGroup) { g.Wait() }
 
 //go:noinline
+func endsGroup(g *sync.WaitGroup) {
+	<-never
+	g.Done()
+}
+
+//go:noinline
 func waitsForOnce(o *sync.Once) { o.Do(func() {}) }
 
 //go:noinline
@@ -164,10 +170,7 @@ func locks() {
 	group := &sync.WaitGroup{}
 	group.Add(2)
 	go waitsForGroup(group)
-	go func() {
-		defer group.Done()
-		<-never
-	}()
+	go endsGroup(group)
 	var once sync.Once
 	go once.Do(func() { <-never })
 	time.Sleep(20 * time.Millisecond)

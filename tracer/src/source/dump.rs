@@ -97,6 +97,7 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
     };
     dump.places = places(&dump, subject, &mut symbolizer);
     objects::refine(&memory, subject.layout, &mut dump)?;
+    objects::holders(&memory, subject.layout, &mut dump)?;
     for i in 0..dump.goroutines.len() {
         let g = &dump.goroutines[i];
         dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
