@@ -49,8 +49,8 @@ classes! {
     /// clap's own code, too.
     Usage = 2, "usage", "the command line makes no sense",
         "`gostray help`";
-    /// Not an error: what `--fail-on leak` asks for.
-    LeakFound = 3, "leak-found", "a leak was found and `--fail-on leak` was given",
+    /// Not an error: what `--fail-on` asks for.
+    LeakFound = 3, "leak-found", "a leak was found and `--fail-on leak` was given, or growth and `--fail-on growth=N`",
         "read the report above";
 
     NoSuchProcess = 10, "no-such-process", "there is no process with this id",
@@ -103,6 +103,10 @@ classes! {
         "replay it with the gostray that wrote it, or a newer one";
     DamagedSession = 36, "damaged-session", "the session file is damaged beyond reading",
         "get another copy; a cut off or partly damaged file would have been replayed";
+    BadDump = 37, "bad-dump", "the input is no dump in JSON that can be read",
+        "give it one dump (`gostray dump PID --format json -o FILE`) or a session file; of a file that `--watch` wrote, one line";
+    NotComparable = 38, "not-comparable", "two moments of different programs, or dumps with different filters",
+        "check that both are the right ones; `--force` compares them all the same";
 
     CannotStart = 126, "cannot-start", "`run`: the command cannot be started",
         "check that the file is executable";

@@ -9,6 +9,7 @@
 
 pub mod analysis;
 pub mod cli;
+pub mod diff;
 pub mod drive;
 pub mod dump;
 pub mod event;

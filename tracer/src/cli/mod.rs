@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod common;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
 mod executable;
@@ -32,7 +33,7 @@ Examples:
   sudo gostray record 4242 -o leak.session  write what is seen to a file
   gostray report leak.session               read it again, on any machine
 
-Exit codes: 0 done, 2 usage, 3 leak found (with `--fail-on leak`); others are in docs/exit-codes.md.";
+Exit codes: 0 done, 2 usage, 3 leak or growth found (with `--fail-on`); others are in docs/exit-codes.md.";
 
 /// Finds the goroutines that never come home, in a Go program that nobody changed, rebuilt or restarted.
 #[derive(Debug, Parser)]
@@ -50,6 +51,7 @@ pub enum Command {
     Replay(replay::Args),
     Report(report::Args),
     Dump(dump::Args),
+    Diff(diff::Args),
     Doctor(doctor::Args),
 }
 
@@ -63,6 +65,7 @@ impl Command {
             Self::Replay(args) => replay::run(args.into()),
             Self::Report(args) => report::run(args.into()),
             Self::Dump(args) => dump::run(args.into()),
+            Self::Diff(args) => diff::run(args.into()),
             Self::Doctor(args) => doctor::run(args.into()),
         }
     }

@@ -5,6 +5,7 @@
 //! [`changes`]. Nothing here reads a clock or a file.
 
 pub mod changes;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod json;
