@@ -89,6 +89,20 @@ fn report_has_a_format() {
 }
 
 #[test]
+fn diff_takes_two_moments() {
+    let Ok(Command::Diff(args)) = parse("gostray diff a.json -") else { panic!() };
+    let request =
+        diff::Request { before: "a.json".into(), after: "-".into(), force: false, show: SHOW, fail_on: None };
+    assert_eq!(diff::Request::from(args), request);
+    let line = "gostray diff a b --json --all --color never --force --fail-on growth=10";
+    let Ok(Command::Diff(args)) = parse(line) else { panic!() };
+    let show = Show { json: true, all: true, color: ColorChoice::Never, fail_on: None };
+    let request =
+        diff::Request { before: "a".into(), after: "b".into(), force: true, show, fail_on: Some(10) };
+    assert_eq!(diff::Request::from(args), request);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_code_2() {
     let lines = [
         "gostray attach",
@@ -112,6 +126,11 @@ fn what_makes_no_sense_is_refused_with_code_2() {
         "gostray replay x --live --events",
         "gostray replay x --events --json",
         "gostray report x --format html",
+        "gostray diff a",
+        "gostray diff a b c",
+        "gostray diff a b --fail-on leak",
+        "gostray diff a b --fail-on growth=0",
+        "gostray diff a b --fail-on growth=ten",
         "gostray frobnicate",
     ];
     for line in lines {

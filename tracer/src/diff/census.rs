@@ -86,6 +86,8 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Family {
     main: bool,
+    /// Of one without a name: nothing else would keep the runtime's own apart.
+    system: bool,
     function: Option<String>,
     file: Option<String>,
     started: Option<String>,
@@ -196,9 +198,16 @@ impl Site {
         let created = &self.created;
         let base = created.file.as_deref().map(|f| f.rsplit('/').next().unwrap_or(f).to_owned());
         let family = if main {
-            Family { main, function: None, file: None, started: None }
+            Family { main, system: false, function: None, file: None, started: None }
         } else {
-            Family { main, function: created.function.clone(), file: base, started: self.started.clone() }
+            let system = self.role == Role::System && self.started.is_none();
+            Family {
+                main,
+                system,
+                function: created.function.clone(),
+                file: base,
+                started: self.started.clone(),
+            }
         };
         Key { family, line: created.line.filter(|_| !main) }
     }
@@ -328,8 +337,9 @@ fn package(function: &str) -> &str {
 
 /// A session's words for what does not wait, as a dump has them.
 fn state(word: &str) -> String {
-    match word {
-        "<system call>" => "syscall".to_owned(),
+    match (word, word.strip_prefix("<reason ")) {
+        ("<system call>", _) => "syscall".to_owned(),
+        (_, Some(number)) => format!("wait reason {}", number.trim_end_matches('>')),
         _ => word.trim_matches(['<', '>']).to_owned(),
     }
 }
@@ -364,4 +374,55 @@ fn gaps_of_session(session: &Snapshot) -> Vec<Gap> {
     };
     let all = session.losses.iter().map(loss).chain([unidentified]);
     all.filter(|g| g.count > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_code_it_is() {
+        let own = [
+            "main.f",
+            "main.(*t).f",
+            "example.com/api/x.F",
+            "github.com/a/b.(*C).D",
+            "api/x.Map[net/http.T]",
+        ];
+        for f in own {
+            assert!(is_own(f, "api"), "{f}");
+        }
+        for f in [
+            "runtime.gopark",
+            "sync.(*Mutex).Lock",
+            "net/http.(*conn).serve",
+            "slices.Map[a.b/c.T]",
+            "memmove",
+        ] {
+            assert!(!is_own(f, "api") && !is_own(f, ""), "{f}");
+        }
+        assert_eq!(package("net/http.(*conn).serve"), "net/http");
+        assert_eq!(package("gopkg.in/yaml%2ev3.F"), "gopkg.in/yaml%2ev3");
+    }
+
+    #[test]
+    fn where_one_waits() {
+        let at = |f: &str| Position { function: Some(f.into()), ..Position::default() };
+        let innermost = |of: &[&str]| super::innermost(of.iter().map(|f| at(f)), "").and_then(|p| p.function);
+        let some = |f: &str| Some(f.to_owned());
+        assert_eq!(innermost(&["runtime.gopark", "sync.(*Mutex).Lock", "main.f", "main.g"]), some("main.f"));
+        assert_eq!(innermost(&["runtime.gopark", "net/http.a", "net/http.b"]), some("net/http.a"));
+        assert_eq!(innermost(&["runtime.gopark", "gogo"]), None);
+    }
+
+    #[test]
+    fn a_sessions_words_are_a_dumps_words() {
+        use crate::dump::Status;
+        assert_eq!(state("<system call>"), Status::Syscall.name());
+        assert_eq!(state("<running>"), Status::Running.name());
+        assert_eq!(state("<runnable>"), Status::Runnable.name());
+        assert_eq!(state("<status 17>"), Status::Other(17).name());
+        assert_eq!(state("<reason 77>"), "wait reason 77");
+        assert_eq!(state("chan send"), "chan send");
+    }
 }

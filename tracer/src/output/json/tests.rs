@@ -227,3 +227,28 @@ fn every_field_of_a_dump_is_documented() {
     }
     compare("gostray.dump/1", &emitted);
 }
+
+#[test]
+fn every_field_of_a_diff_is_documented() {
+    use crate::diff::{Census, diff};
+    use crate::output::diff::{fixture, json};
+    let (before, after) = fixture::fixture();
+    let bare = Census { sites: vec![fixture::unnamed(2)], ..Census::default() };
+    let filtered = Census { filters: vec!["state=chan".into()], ..after.clone() };
+    let mut emitted = Fields::new();
+    for (before, after) in [(&before, &after), (&bare, &bare), (&filtered, &before), (&before, &filtered)] {
+        let text = json::json(&diff(before, after)).unwrap();
+        assert!(!text.contains('\n'));
+        collect("", &serde_json::from_str(&text).unwrap(), &mut emitted);
+    }
+    compare("gostray.diff/1", &emitted);
+}
+
+#[test]
+fn diff_example() {
+    use crate::output::diff::{fixture, json};
+    let (before, after) = fixture::fixture();
+    let text = json::json(&crate::diff::diff(&before, &after)).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
