@@ -65,4 +65,3 @@ fn repaired(data: &[u8]) -> Vec<u8> {
     }
     out
 }
-

@@ -1,6 +1,7 @@
 //! What the fuzz targets share with plain `cargo test`, which includes these modules by path.
 
 pub mod ask;
+pub mod core_file;
 pub mod image;
 pub mod program;
 pub mod recipe;

@@ -1,8 +1,18 @@
 //! One function for each fuzz target: input to executable, and all questions asked of it. Plain `cargo test` runs the
 //! same ones over the committed seeds (`tracer/tests/fuzz_seeds.rs`).
 
+use std::collections::HashMap;
+
+use tracer::dump::Trace;
+use tracer::gobin::GoBinary;
+use tracer::memory::core::{Core, CoreMemory, Registers};
+use tracer::memory::selfcheck::surroundings::Frozen;
+use tracer::memory::selfcheck::{CheckError, Misfit, check};
+use tracer::source::dump::{Moment, Subject, take};
+
 use super::ask::{Reached, everything};
-use super::image::{Image, MODULE_SIZE, RODATA, Section, put, put32};
+use super::core_file::{self, CoreFile};
+use super::image::{Image, MODULE_SIZE, RODATA, Section, put, put32, put64};
 use super::program::{self, VERSIONS};
 use super::recipe;
 
@@ -27,11 +37,13 @@ pub const DEBUG: [&str; 12] = [
 
 /// Bytes of code that are not Go's.
 const FOREIGN: usize = 256;
+/// Whose layout is measured.
+const CORE_VERSION: &str = "go1.26.6";
 
 type Ask = fn(&[u8]) -> Reached;
 
 /// Every target by its name, as `cargo fuzz` and `fuzz/seeds` have it.
-pub const ALL: [(&str, Ask); 8] = [
+pub const ALL: [(&str, Ask); 9] = [
     ("elf", everything),
     ("buildinfo", |data| everything(&buildinfo(data))),
     ("pclntab", |data| everything(&pclntab(data))),
@@ -40,6 +52,7 @@ pub const ALL: [(&str, Ask); 8] = [
     ("code", |data| everything(&code(data))),
     ("dwarf", |data| everything(&dwarf(data))),
     ("layouts", layouts),
+    ("core", core),
 ];
 
 pub const PIE: u8 = 1;
@@ -167,6 +180,127 @@ pub fn dwarf(data: &[u8]) -> Vec<u8> {
         image.others.push(section(".strtab", 3, strings, 0));
     }
     image.build()
+}
+
+/// Any bytes as the core of a process that ran a sound program, and all that a dump asks of it.
+pub fn core(data: &[u8]) -> Reached {
+    let mut reached = Reached::default();
+    let core = match Core::parse(data) {
+        Ok(core) => core,
+        Err(e) => {
+            assert!(!e.to_string().is_empty());
+            return reached;
+        }
+    };
+    reached.parsed = 1;
+    let program = program::image(CORE_VERSION, &program::functions()).build();
+    let binary = GoBinary::parse(&program).expect("a sound program");
+    let _ = (core.executable(), binary.build_ids().same_build(&core.build_ids()));
+    let bias = core.load_bias(&binary).unwrap_or(0);
+    let memory = CoreMemory::new(&core, &binary, bias);
+    let layout = binary.layout().expect("a known version");
+    let allgs = binary.globals().allgs.expect("a sound program").wrapping_add(bias);
+    let around = Frozen::new(&core, &binary, bias, None);
+    let checked = check(&memory, &layout, allgs, &around);
+    reached.layouts += u64::from(!matches!(checked, Err(CheckError::Misfit(Misfit::List { .. }))));
+    let threads: HashMap<u32, Registers> = core.notes.threads.iter().map(|t| (t.tid, t.registers)).collect();
+    let subject = Subject {
+        memory: &memory,
+        moment: Moment::Then { path: "core", threads: &threads },
+        pid: core.notes.pid,
+        comm: core.notes.comm.clone(),
+        exe: String::new(),
+        binary: &binary,
+        layout: &layout,
+        load_bias: bias,
+        allgs,
+        semtable: None,
+        wait_reasons: None,
+        debug: None,
+        descriptors: None,
+        notes: Vec::new(),
+    };
+    if let Ok(dump) = take(&subject, &mut |_, _| {}) {
+        // Nothing of a core moves, and every entry of the list is told or counted.
+        assert!(dump.goroutines.iter().all(|g| !matches!(g.trace, Trace::Running | Trace::Moving)));
+        let told = dump.goroutines.len() as u64 + dump.counts.dead + dump.counts.unreadable;
+        assert_eq!((told, dump.counts.unsettled), (dump.counts.entries, 0));
+        reached.functions += dump.goroutines.len() as u64;
+        reached.frames += dump.stacks.iter().map(|s| s.pcs.len() as u64).sum::<u64>();
+    }
+    reached
+}
+
+/// The core of such a process: it has four goroutines. One waits, one runs on its own stack, one on the system's, one in a
+/// signal's handler.
+pub fn sound_core() -> CoreFile {
+    const HEAP: u64 = 0xc0_0000_0000;
+    const STACKS: u64 = HEAP + 0x2000;
+    const STACK: u64 = 0x800;
+    let image = program::image(CORE_VERSION, &program::functions());
+    let program = image.build();
+    let binary = GoBinary::parse(&program).expect("a sound program");
+    let layout = binary.layout().expect("a known version");
+    let entry = |name: &str| binary.functions().by_name(name).expect("one of the program's functions").entry;
+    let (main, mcall, goexit) = (entry("main.main"), entry("runtime.mcall"), entry("runtime.goexit"));
+    let mut heap = vec![0; 0x2000];
+    let mut stacks = vec![0; 4 * STACK as usize];
+    let mut threads = Vec::new();
+    for i in 0..4u64 {
+        // Its g, its m and its stack.
+        let (g, m, lo) = (0x100 + 0x200 * i, 0x1000 + 0x200 * i, STACK * i);
+        put64(&mut heap, 8 * i, HEAP + g);
+        let (k, hi) = (&layout.kernel, STACKS + lo + STACK);
+        let sp = hi - 0x100;
+        let status = if i == 0 { 4 } else { 2 };
+        for (at, value) in [
+            (k.g_stack_lo, STACKS + lo),
+            (k.g_stack_hi, hi),
+            (k.g_goid, i + 1),
+            (k.g_gopc, main + 5),
+            (k.g_startpc, main),
+            (k.g_m, if i == 0 { 0 } else { HEAP + m }),
+            (layout.g_status, status),
+            (layout.g_sched_sp, sp),
+            (layout.g_sched_pc, main),
+            (layout.g_waitsince, 1_000_000 * i),
+        ] {
+            put64(&mut heap, g + u64::from(at), value);
+        }
+        put64(&mut heap, m + u64::from(k.m_curg), HEAP + g);
+        put64(&mut heap, m + u64::from(layout.m_procid), 100 + i);
+        put64(&mut stacks, lo + STACK - 0x100, goexit + 1);
+        threads.push((
+            100 + i as u32,
+            if i == 2 { mcall } else { main },
+            if i == 1 { sp } else { HEAP + 0x1f00 },
+        ));
+    }
+    let segments = binary.segments();
+    let mut parts: Vec<core_file::Segment> = segments
+        .iter()
+        .map(|s| core_file::Segment { vaddr: s.vaddr, memsz: s.memsz, flags: s.flags, bytes: Vec::new() })
+        .collect();
+    for (part, s) in parts.iter_mut().zip(segments).filter(|(_, s)| s.is_writable()) {
+        part.bytes = binary.bytes(s.vaddr, s.filesz as usize).unwrap_or_default().to_vec();
+        part.bytes.resize(s.memsz as usize, 0);
+        let allgs = binary.globals().allgs.expect("a sound program");
+        if s.contains(allgs) {
+            let at = allgs - s.vaddr;
+            (0..3).zip([HEAP, 4, 4]).for_each(|(i, word)| put64(&mut part.bytes, at + 8 * i, word));
+        }
+    }
+    for (vaddr, bytes) in [(HEAP, heap), (STACKS, stacks)] {
+        parts.push(core_file::Segment { vaddr, memsz: bytes.len() as u64, flags: 6, bytes });
+    }
+    CoreFile {
+        pid: 100,
+        comm: "sound".to_owned(),
+        threads,
+        files: Vec::new(),
+        auxv: vec![(9, binary.entry())],
+        segments: parts,
+    }
 }
 
 /// Where [`layouts`] has the type descriptors: behind the headers of their file.

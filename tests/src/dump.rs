@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use tracer::dump::{Dump, Goroutine, ObjectKind};
 use tracer::gobin::GoBinary;
-use tracer::source::dump::{Subject, take};
+use tracer::memory::ProcessMemory;
+use tracer::source::dump::{Moment, Subject, take};
 use tracer::symbol::DebugInfo;
 use tracer::target::Target;
 
@@ -30,7 +31,10 @@ pub fn dumps(pid: u32, executable: &Path, work: &mut dyn FnMut(&Take<'_>) -> Res
     let debug = DebugInfo::of(&binary);
     let table = globals.wait_reasons?;
     let target = Target::open(i32::try_from(pid)?)?;
+    let memory = ProcessMemory::new(pid);
     let subject = Subject {
+        memory: &memory,
+        moment: Moment::Now,
         pid,
         comm: String::new(),
         exe: String::new(),

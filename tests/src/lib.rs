@@ -11,6 +11,7 @@ pub mod gostray;
 pub mod http;
 pub mod kernel;
 pub mod modes;
+pub mod own_dump;
 pub mod probes;
 pub mod real;
 pub mod rows;

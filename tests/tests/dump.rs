@@ -6,69 +6,15 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::gostray::gostray;
+use tests::own_dump::{Said, explained, own, parse};
 use tests::{Fixture, Running, dump, root_only};
 use tracer::dump::{Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
-
-/// A goroutine as a text dump has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
-    state: String,
-    /// Function, file, line and offset of each frame, innermost first; the creator last.
-    frames: Vec<String>,
-}
-
-/// Goroutines by id. Arguments, which only the program itself knows, are left out.
-fn parse(text: &str) -> Result<BTreeMap<u64, Said>> {
-    let mut all = BTreeMap::new();
-    for block in text.split("\n\n").filter(|b| !b.trim().is_empty()) {
-        let (head, rest) = block.split_once('\n').unwrap_or((block, ""));
-        let id = head.strip_prefix("goroutine ").context("a header")?;
-        let (id, state) = id.split_once(" [").context("a state")?;
-        let state = state.strip_suffix(':').context("a header's end")?.to_owned();
-        let mut frames = Vec::new();
-        let mut lines = rest.lines().peekable();
-        while let Some(line) = lines.next() {
-            let function = match line.rfind('(') {
-                Some(at) if line.ends_with(')') => &line[..at],
-                _ => line,
-            };
-            let place = lines.next_if(|l| l.starts_with('\t')).unwrap_or_default().trim();
-            frames.push(format!("{function} {place}"));
-        }
-        ensure!(all.insert(id.parse()?, Said { state, frames }).is_none(), "goroutine {id} twice");
-    }
-    Ok(all)
-}
-
-/// What the program says of itself.
-fn own(program: &mut Running) -> Result<BTreeMap<u64, Said>> {
-    let file = tempfile::NamedTempFile::new()?;
-    program.say(file.path().to_str().context("a name")?)?;
-    program.wait_for("dumped")?;
-    parse(&fs::read_to_string(file.path())?)
-}
 
 fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
     let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     parse(&String::from_utf8(output.stdout)?)
-}
-
-/// The same, or differs as it must:
-/// - The one that dumps is running in its own dump.
-/// - Before Go 1.21 a dump shows the first 100 frames of a deep stack; ours shows 50 of each end, as later ones do.
-fn explained(id: u64, own: &Said, ours: &Said) -> bool {
-    const ENDS: usize = 50;
-    let cut = |frames: &[String]| {
-        let innermost = frames.get(..ENDS)?;
-        let creator = frames.last().filter(|f| f.starts_with("created by "))?;
-        frames.iter().any(|f| f.contains("frames elided")).then(|| (innermost.to_vec(), creator.clone()))
-    };
-    let first_100 = own.frames.iter().any(|f| f.starts_with("...additional frames elided..."));
-    own == ours
-        || id == 1 && own.state == "running]"
-        || first_100 && own.state == ours.state && cut(&own.frames) == cut(&ours.frames)
 }
 
 fn compare(go: &str, fixture: Fixture) -> Result<usize> {

@@ -107,6 +107,12 @@ classes! {
         "give it one dump (`gostray dump PID --format json -o FILE`) or a session file; of a file that `--watch` wrote, one line";
     NotComparable = 38, "not-comparable", "two moments of different programs, or dumps with different filters",
         "check that both are the right ones; `--force` compares them all the same";
+    NotACore = 39, "not-a-core", "the input is not a core file of an amd64 process",
+        "give it a file that the kernel, `gcore` or `coredumpctl dump` wrote";
+    DamagedCore = 40, "damaged-core", "the core file is damaged, or cut off before the goroutines",
+        "take it again without a limit (`ulimit -c unlimited`) and with room on the disk; `gcore PID` keeps the program running";
+    OtherExecutable = 41, "other-executable", "the core file is not of this executable",
+        "name the executable that ran with `--exe FILE`; `file CORE` says where it was";
 
     CannotStart = 126, "cannot-start", "`run`: the command cannot be started",
         "check that the file is executable";

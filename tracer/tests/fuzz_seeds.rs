@@ -2,6 +2,8 @@
 
 #[path = "../../fuzz/src/ask.rs"]
 mod ask;
+#[path = "../../fuzz/src/core_file.rs"]
+mod core_file;
 #[path = "../../fuzz/src/image.rs"]
 mod image;
 #[path = "../../fuzz/src/program.rs"]
@@ -55,6 +57,7 @@ fn every_seed_and_finding_ends_well() {
             "code" => r.sites >= 40 && r.globals >= 10,
             "dwarf" => r.debug >= 20 && r.symbols >= 4,
             "layouts" => r.layouts >= 2,
+            "core" => r.parsed >= 2 && r.layouts >= 2 && r.functions >= 6 && r.frames > 0,
             _ => false,
         };
         assert!(deep, "the seeds of `{target}` do not reach what it is for: {reached:?}");
@@ -109,7 +112,7 @@ fn mutated_seeds_end_well() {
             let (size, most) = (data.len(), data.len() + 64);
             data.resize(most, 0);
             let size = match target {
-                "elf" => change(&mut data, size, most, n),
+                "elf" | "core" => change(&mut data, size, most, n),
                 _ => recipe::mutate(&mut data, size, most, noise(n) as u32, |d, used, most| {
                     change(d, used, most, n)
                 }),
@@ -192,5 +195,9 @@ fn write_fuzz_seeds() {
     descriptors[..3].fill(Vec::new());
     put("layouts", "debug-information", &recipe::join(&debug));
     put("layouts", "type-descriptors", &recipe::join(&descriptors));
+    let core = targets::sound_core();
+    let whole = core.build();
+    put("core", "whole", &whole);
+    put("core", "cut-off", &whole[..whole.len() - 0x1800]);
     assert_eq!(name_offset("main.main"), 0);
 }

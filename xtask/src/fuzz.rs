@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{progress, shell, workspace};
 
-pub const TARGETS: [&str; 10] = [
+pub const TARGETS: [&str; 11] = [
     "elf",
     "buildinfo",
     "pclntab",
@@ -24,6 +24,7 @@ pub const TARGETS: [&str; 10] = [
     "code",
     "session_reader",
     "event_decode",
+    "core",
 ];
 /// As long as a run in `cargo xtask test` is.
 pub const SHORT: Duration = Duration::from_secs(2);

@@ -63,6 +63,9 @@ fn basics(scope: Scope) -> Result<()> {
     if scope != Scope::Build {
         wanted.push(("python3", "python3"));
     }
+    if scope == Scope::Tests {
+        wanted.push(("gcore", "gdb"));
+    }
     let missing: Vec<&str> =
         wanted.into_iter().filter(|(program, _)| shell::which(program).is_none()).map(|(_, p)| p).collect();
     if !missing.is_empty() {

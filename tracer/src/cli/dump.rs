@@ -16,18 +16,20 @@ use self::out::Out;
 use self::progress::Progress;
 use self::stop::Stop;
 use super::common::{ColorChoice, directory, look_every};
+use super::core;
 use super::executable::{gone_instead, map, open, recognise, search_notes, segments};
 use super::print::{Reader, note};
 use crate::dump::{Dump, Filter, filter};
 use crate::event::Note;
 use crate::failure::{Class, Failure};
+use crate::memory::ProcessMemory;
 use crate::output::dump::json::Selection;
-use crate::source::dump::{Subject, take};
+use crate::source::dump::{self as source, Moment, take};
 use crate::source::live::fit::{self, Tried, Unchecked};
 use crate::symbol::DebugInfo;
 use crate::target::{Incarnation, Target};
 
-/// Show every goroutine of a running program, with its whole stack, without stopping or changing the program
+/// Show every goroutine of a running program, with its whole stack, without stopping or changing the program; or of a core file
 ///
 /// Goroutines that came from one `go` statement and stand at one place are one group. The program runs on while it is read:
 /// each goroutine is right by itself, not all of them at one instant. docs/dump.md explains each word.
@@ -41,11 +43,20 @@ Examples:
   sudo gostray dump 4242 --format go | less           as Go's own dumps (debug=2) are
   sudo gostray dump 4242 --format pprof -o g.pb.gz    for `go tool pprof g.pb.gz`
   sudo gostray dump 4242 --format folded | inferno-flamegraph > g.svg
-  sudo gostray dump 4242 --format json | jq .counts")]
+  sudo gostray dump 4242 --format json | jq .counts
+  gostray dump --core core.4242 --exe ./server        of a core file, without the process and without root")]
 pub struct Args {
     /// Process id of a Go program
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: u32,
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), required_unless_present = "core", conflicts_with = "core")]
+    pid: Option<u32>,
+
+    /// Read a core file instead of a running program (docs/cores.md)
+    #[arg(long, value_name = "FILE")]
+    core: Option<PathBuf>,
+
+    /// The executable that the core file is of; else it is where the process had it
+    #[arg(long, value_name = "FILE", requires = "core", conflicts_with = "pid")]
+    exe: Option<PathBuf>,
 
     /// Form of the dump (docs/dump.md)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
@@ -73,7 +84,7 @@ pub struct Args {
     filter: Vec<Filter>,
 
     /// Dump again each time this long after the last began, at least 1s, until Ctrl-C; the text tells what changed
-    #[arg(long, value_name = "TIME", value_parser = look_every)]
+    #[arg(long, value_name = "TIME", value_parser = look_every, conflicts_with = "core")]
     watch: Option<Duration>,
 
     /// Write to this file, readable by its owner only, instead of standard output
@@ -107,9 +118,16 @@ pub enum Format {
     Folded,
 }
 
+/// What is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Process(u32),
+    Core { core: PathBuf, exe: Option<PathBuf> },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    pub pid: u32,
+    pub subject: Subject,
     pub format: Format,
     pub all: bool,
     pub filters: Vec<Filter>,
@@ -122,8 +140,12 @@ pub struct Request {
 
 impl From<Args> for Request {
     fn from(a: Args) -> Self {
+        let subject = match a.core {
+            Some(core) => Subject::Core { core, exe: a.exe },
+            None => Subject::Process(a.pid.unwrap_or_default()),
+        };
         Self {
-            pid: a.pid,
+            subject,
             format: a.format,
             all: a.all,
             filters: a.filter,
@@ -156,16 +178,27 @@ impl Request {
 
 pub fn run(request: Request) -> Result<ExitCode, Failure> {
     request.check(std::io::stdout().is_terminal())?;
-    let target = open(request.pid)?;
-    with_reader(&target, &request, |read| match request.watch {
-        None => {
-            let mut out = Out::new(&request)?;
-            out.show(&read()?)?;
-            out.finish()
+    match &request.subject {
+        Subject::Process(pid) => {
+            let target = open(*pid)?;
+            with_reader(&target, &request, |read| match request.watch {
+                None => one(&request, read()?),
+                Some(every) => watch(&request, every, &target, read),
+            })?;
         }
-        Some(every) => watch(&request, every, &target, read),
-    })?;
+        Subject::Core { core, exe } => {
+            let exe = exe.as_deref();
+            let dump = core::dump_of(&core::Request { core, exe, debug_dirs: &request.debug_dirs })?;
+            one(&request, selected(dump, &request))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn one(request: &Request, read: Read) -> Result<(), Failure> {
+    let mut out = Out::new(request)?;
+    out.show(&read)?;
+    out.finish()
 }
 
 /// One dump after another, until the user or the process ends it.
@@ -234,7 +267,10 @@ fn with_reader<T>(
     };
     let proof = unchecked.prove().map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
     let notes = search_notes(&search).into_iter().map(|(code, text)| Note { code: code.to_owned(), text });
-    let subject = Subject {
+    let memory = ProcessMemory::new(target.pid() as u32);
+    let subject = source::Subject {
+        memory: &memory,
+        moment: Moment::Now,
         pid: target.pid() as u32,
         comm: target.comm().to_owned(),
         exe: target.exe_path().to_string_lossy().into_owned(),
@@ -260,13 +296,18 @@ fn with_reader<T>(
             let otherwise = || Failure::new(Class::Internal, "the process changed");
             return Err(gone_instead(target).unwrap_or_else(otherwise));
         }
-        let selection = (!request.filters.is_empty()).then(|| Selection {
-            filters: request.filters.iter().map(Filter::to_string).collect(),
-            of: dump.goroutines.len() as u64,
-        });
-        filter::keep(&mut dump, &request.filters);
-        Ok(Read { dump, selection })
+        Ok(selected(dump, request))
     })
+}
+
+/// What the filters leave.
+fn selected(mut dump: Dump, request: &Request) -> Read {
+    let selection = (!request.filters.is_empty()).then(|| Selection {
+        filters: request.filters.iter().map(Filter::to_string).collect(),
+        of: dump.goroutines.len() as u64,
+    });
+    filter::keep(&mut dump, &request.filters);
+    Read { dump, selection }
 }
 
 #[cfg(test)]

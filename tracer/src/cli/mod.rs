@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod common;
+mod core;
 pub mod diff;
 pub mod doctor;
 pub mod dump;

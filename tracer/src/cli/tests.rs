@@ -58,6 +58,25 @@ fn attach() {
 }
 
 #[test]
+fn dump_takes_a_pid_or_a_core() {
+    use crate::cli::dump::{Request, Subject};
+    let subject = |line: &str| match parse(line) {
+        Ok(Command::Dump(args)) => Some(Request::from(args).subject),
+        _ => None,
+    };
+    assert_eq!(subject("gostray dump 42"), Some(Subject::Process(42)));
+    let core = Subject::Core { core: "c".into(), exe: None };
+    assert_eq!(subject("gostray dump --core c"), Some(core));
+    let both = Subject::Core { core: "c".into(), exe: Some("e".into()) };
+    assert_eq!(subject("gostray dump --core c --exe e"), Some(both));
+    for line in
+        ["gostray dump", "gostray dump 42 --core c", "gostray dump 42 --exe e", "gostray dump --exe e"]
+    {
+        assert_eq!(subject(line), None, "{line}");
+    }
+}
+
+#[test]
 fn the_command_of_run_keeps_its_own_flags() {
     let Ok(Command::Run(args)) = parse("gostray run --json -- ./server --json -- -x") else { panic!() };
     let request = run::Request::from(args);

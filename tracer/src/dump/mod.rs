@@ -55,11 +55,21 @@ pub struct About {
     pub main_package: String,
     /// Which facts about the runtime's layout were used and where they come from.
     pub layout: String,
-    /// Wall clock at the first read, nanoseconds since the Unix epoch.
+    pub source: Origin,
+    /// Wall clock at the first read, nanoseconds since the Unix epoch; 0 of a core, which does not tell.
     pub taken_unix_ns: u64,
-    /// From the first read to the last.
+    /// From the first read to the last; 0 of a core, which is of one instant.
     pub took_ns: u64,
     pub gostray_version: String,
+}
+
+/// What a dump was read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    #[default]
+    Process,
+    /// A core file, and its path as it was given.
+    Core { path: String },
 }
 
 /// What became of the entries of `allgs`.
@@ -135,7 +145,7 @@ pub enum Trace {
     Whole(u32),
     /// The frames to where the walk had to stop, and why. They are sure as far as they go.
     Partial { stack: u32, because: Broken },
-    /// It is on a processor: its stack changes as it is read.
+    /// It is on a processor: its stack changes as it is read. Not so in a core, where all stand still.
     Running,
     /// It ran between each two reads: what is told of it was true at one of them.
     Moving,
@@ -166,6 +176,10 @@ pub enum Broken {
     Unreadable,
     #[error("more than {limit} frames")]
     TooDeep { limit: u64 },
+    #[error("none of the core's threads is known to run it")]
+    NoThread,
+    #[error("its thread is on another stack, which does not lead back to its own")]
+    OtherStack,
 }
 
 /// Innermost frame first.

@@ -110,6 +110,10 @@ impl<'d> Image<'d> {
         self.header.e_type(Little) == elf::ET_DYN
     }
 
+    pub fn entry(&self) -> u64 {
+        self.header.e_entry(Little)
+    }
+
     fn segment_of(&self, vaddr: u64) -> Option<&Segment> {
         self.segments.iter().find(|s| s.contains(vaddr))
     }
@@ -290,7 +294,7 @@ impl<'d> Image<'d> {
 }
 
 /// Looks at the identification before anything of 64 bits is assumed, so that an arm or i386 file is named.
-fn check_machine(data: &[u8]) -> Result<(), GoBinError> {
+pub(crate) fn check_machine(data: &[u8]) -> Result<(), GoBinError> {
     let Some(ident) = data.get(..20).filter(|d| d.starts_with(b"\x7fELF")) else {
         return Err(GoBinError::NotElf);
     };

@@ -32,6 +32,16 @@ impl BuildIds {
         };
         self.go.as_deref().filter(|_| parts().count() == 4 && parts().all(hash))
     }
+
+    /// Whether `theirs` are of the same build; nothing where there is no id of one kind that proves it.
+    pub fn same_build(&self, theirs: &Self) -> Option<Result<(), Mismatch>> {
+        let pairs = [(self.go_proof(), theirs.go_proof()), (self.gnu.as_deref(), theirs.gnu.as_deref())];
+        let compare = |(ours, theirs): (Option<&str>, Option<&str>)| {
+            let (ours, theirs) = (ours?.to_owned(), theirs?.to_owned());
+            Some(if ours == theirs { Ok(()) } else { Err(Mismatch::BuildId { theirs, ours }) })
+        };
+        pairs.into_iter().filter_map(compare).reduce(Result::and)
+    }
 }
 
 /// What `.gnu_debuglink` says of the separate debug file.

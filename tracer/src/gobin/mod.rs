@@ -35,6 +35,7 @@ mod wrapper;
 pub use debug::{DebugError, DebugSections};
 pub use debug_file::{DebugImage, Parts};
 pub use elf::Segment;
+pub(crate) use elf::check_machine;
 pub use error::{GoBinError, Reason};
 pub use globals::{Globals, WaitReasonTable};
 pub use identity::{BuildIds, DebugLink, Mismatch, Proof};
@@ -130,6 +131,11 @@ impl<'d> GoBinary<'d> {
         self.image.is_pie()
     }
 
+    /// Where the program is entered, as linked.
+    pub fn entry(&self) -> u64 {
+        self.image.entry()
+    }
+
     pub fn functions(&self) -> &FuncTable<'d> {
         &self.functions
     }
@@ -217,6 +223,11 @@ impl<'d> GoBinary<'d> {
 pub fn go_version_in(data: &[u8]) -> Option<GoVersion> {
     let image = Image::parse(data).ok()?;
     Some(buildinfo::find(&image).ok()?.version)
+}
+
+/// The build ids of a file of which perhaps no more is there than its first page.
+pub fn build_ids_in(data: &[u8]) -> BuildIds {
+    Image::parse(data).map(|image| identity::build_ids(&image)).unwrap_or_default()
 }
 
 /// The runtime's structs as the type descriptors in an ELF file (of any machine of 64 bits) describe them; `types` is

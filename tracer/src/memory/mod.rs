@@ -1,6 +1,7 @@
 //! The target's memory, read from outside: no stop, no probe.
 
 mod allgs;
+pub mod core;
 pub mod dump;
 pub mod g;
 pub mod goroutines;
@@ -19,7 +20,7 @@ pub struct Area {
     pub len: usize,
 }
 
-/// Bytes at addresses. Implemented by a live process, later by a core file; by byte arrays in tests.
+/// Bytes at addresses. Implemented by a live process, by a core file, by byte arrays in tests.
 pub trait ReadMemory {
     /// Fills `buf` from `addr`, wholly or not at all.
     fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError>;

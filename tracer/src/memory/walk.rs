@@ -30,9 +30,20 @@ pub struct Step {
     pub interrupts: bool,
 }
 
+/// A way from a thread's other stacks back to the goroutine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// The function left the goroutine's stack and has noted in `g.sched` where.
+    Switch,
+    /// The kernel called a signal's handler, to return here. What was interrupted is told above.
+    Signal,
+}
+
 /// Knows the program's functions.
 pub trait Code {
     fn step(&mut self, pc: u64) -> Result<Step, Broken>;
+
+    fn passage(&mut self, pc: u64) -> Option<Passage>;
 }
 
 /// The functions of one executable, loaded somewhere. Remembers its answers: stacks are alike.
@@ -75,6 +86,19 @@ impl Code for Functions<'_, '_> {
         }
         step
     }
+
+    fn passage(&mut self, pc: u64) -> Option<Passage> {
+        let linked = pc.wrapping_sub(self.load_bias);
+        let f = self.binary.functions().by_pc(linked)?;
+        match f.name {
+            "runtime.systemstack" | "runtime.mcall" | "runtime.morestack" => Some(Passage::Switch),
+            // The latter up to Go 1.19.
+            "runtime.sigreturn__sigaction" | "runtime.sigreturn" if f.entry == linked => {
+                Some(Passage::Signal)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where a walk begins, and between which addresses the stack lies.
@@ -93,19 +117,29 @@ pub fn walk(
     start: Start,
     word: &mut dyn FnMut(u64) -> Option<u64>,
 ) -> (Stack, Option<Broken>) {
+    walk_from(code, start, false, word)
+}
+
+/// [`walk`]. `exact`: the instruction at `start` was next, where it stands otherwise behind a call.
+pub fn walk_from(
+    code: &mut dyn Code,
+    start: Start,
+    exact: bool,
+    word: &mut dyn FnMut(u64) -> Option<u64>,
+) -> (Stack, Option<Broken>) {
     let mut frames = Frames::default();
-    let broken = frames_from(code, start, word, &mut frames).err();
+    let broken = frames_from(code, start, exact, word, &mut frames).err();
     (frames.finish(), broken)
 }
 
 fn frames_from(
     code: &mut dyn Code,
     start: Start,
+    mut interrupted: bool,
     word: &mut dyn FnMut(u64) -> Option<u64>,
     frames: &mut Frames,
 ) -> Result<(), Broken> {
     let Start { mut pc, mut sp, lo, hi } = start;
-    let mut interrupted = false;
     loop {
         let step = code.step(pc)?;
         // At its very first instruction nothing was called yet.

@@ -1,4 +1,4 @@
-//! A dump of a live process: every goroutine as it is now, and what its program counters mean.
+//! A dump of a live process or of a core: every goroutine as it is, and what its program counters mean.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,21 +6,34 @@ use nix::time::ClockId;
 
 use super::live::prepare::read_wait_reasons;
 use super::live::{clock_ns, unix_ns};
-use crate::dump::{About, Dump, Goroutine, Pc, Place, Places};
+use crate::dump::{About, Dump, Goroutine, Origin, Pc, Place, Places};
 use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
+use crate::memory::core::Registers;
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
+use crate::memory::dump::standing::{Standing, newest_wait};
 use crate::memory::dump::waits::Reason;
 use crate::memory::dump::{Source, objects, read};
 use crate::memory::walk::Functions;
-use crate::memory::{MemoryError, ProcessMemory};
+use crate::memory::{MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
 use crate::target::Target;
 
+/// Whether the memory changes.
+#[derive(Clone, Copy)]
+pub enum Moment<'d> {
+    /// The process runs on, and its clock is ours.
+    Now,
+    /// A core of that path: it stood still with its threads there. When that was is not known.
+    Then { path: &'d str, threads: &'d HashMap<u32, Registers> },
+}
+
 /// A process whose executable was recognised and whose layout was checked.
 pub struct Subject<'d> {
+    pub memory: &'d dyn ReadMemory,
+    pub moment: Moment<'d>,
     pub pid: u32,
     pub comm: String,
     pub exe: String,
@@ -42,9 +55,9 @@ pub struct Subject<'d> {
 
 /// Reads it all; `progress` hears how many goroutines of how many are read.
 pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
-    let memory = ProcessMemory::new(subject.pid);
+    let memory = subject.memory;
     let wait_reasons =
-        subject.wait_reasons.and_then(|table| read_wait_reasons(&memory, table)).unwrap_or_default();
+        subject.wait_reasons.and_then(|table| read_wait_reasons(memory, table)).unwrap_or_default();
     let version = subject.binary.version();
     let mut symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
     if let Some(debug) = subject.debug {
@@ -55,11 +68,19 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
     };
     let reasons: Vec<Reason> = wait_reasons.iter().map(|name| Reason::of(name)).collect();
+    let standing = match subject.moment {
+        Moment::Now => None,
+        Moment::Then { threads, .. } => {
+            Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+        }
+    };
+    let now = standing.is_none().then(|| clock_ns(ClockId::CLOCK_MONOTONIC));
     let source = Source {
-        memory: &memory,
+        memory,
         layout: subject.layout,
         allgs: subject.allgs,
-        now: Some(clock_ns(ClockId::CLOCK_MONOTONIC)),
+        now,
+        standing,
         goid_is_late: !version.at_least(1, 24),
         labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
         reasons: &reasons,
@@ -71,6 +92,12 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
     let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
     let mut code = Functions::new(subject.binary, subject.load_bias);
     let read = read(&source, &mut code, progress)?;
+    let (origin, taken_unix_ns, took_ns) = match subject.moment {
+        Moment::Now => {
+            (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
+        }
+        Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
+    };
     let about = About {
         pid: subject.pid,
         comm: subject.comm.clone(),
@@ -80,8 +107,9 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         arch: "amd64".to_owned(),
         main_package: subject.binary.main_package().unwrap_or_default().to_owned(),
         layout: subject.layout.provenance.clone(),
+        source: origin,
         taken_unix_ns,
-        took_ns: clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun),
+        took_ns,
         gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut dump = Dump {
@@ -96,8 +124,8 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         counts: read.counts,
     };
     dump.places = places(&dump, subject, &mut symbolizer);
-    objects::refine(&memory, subject.layout, &mut dump)?;
-    objects::holders(&memory, subject.layout, &mut dump)?;
+    objects::refine(memory, subject.layout, &mut dump)?;
+    objects::holders(memory, subject.layout, &mut dump)?;
     for i in 0..dump.goroutines.len() {
         let g = &dump.goroutines[i];
         dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);

@@ -13,7 +13,7 @@ fn parse(line: &str) -> Request {
 #[test]
 fn flags() {
     let plain = Request {
-        pid: 42,
+        subject: Subject::Process(42),
         format: Format::Text,
         all: false,
         filters: vec![],

@@ -16,6 +16,7 @@ pub mod labels;
 pub mod network;
 pub mod objects;
 pub mod semaphores;
+pub mod standing;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,6 +30,7 @@ use crate::dump::{Broken, Counts, Goroutine, Object, ObjectKind, Side, Since, St
 use crate::event::status;
 use crate::gobin::Layout;
 use network::Descriptors;
+use standing::Standing;
 use waits::{Found, Reason, Waits};
 
 /// Goroutines read together: few enough that the reads before and after are close, enough to share the system calls.
@@ -59,6 +61,8 @@ pub struct Source<'a> {
     pub semtable: Option<u64>,
     /// What the process has open; nothing to ask in a core file.
     pub descriptors: Option<&'a dyn Descriptors>,
+    /// Nothing in this memory changes (a core file).
+    pub standing: Option<Standing<'a>>,
     /// A start function is the runtime's own.
     pub is_system: &'a dyn Fn(u64) -> bool,
 }
@@ -228,7 +232,9 @@ impl Reader<'_, '_> {
                     let walked = walk::walk(self.code, s, &mut |at| word(stack, at.checked_sub(s.sp)?));
                     self.add(g, Some(walked), found)?;
                 }
-                (None, _) if held && g.status() == status::RUNNING => self.add(g, None, Vec::new())?,
+                (None, _) if held && g.status() == status::RUNNING && self.source.standing.is_none() => {
+                    self.add(g, None, Vec::new())?;
+                }
                 _ => self.alone(addrs[i])?,
             }
         }
@@ -297,6 +303,11 @@ impl Reader<'_, '_> {
         let Some((before, g)) = self.one(addr)? else { return Ok(Once::Unreadable) };
         if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
             return Ok(Once::Dead);
+        }
+        if let Some(standing) = &self.source.standing {
+            let walked = standing.walk(self.source, self.code, &g);
+            self.waits.forget();
+            return Ok(Once::Held(g, Some(walked), self.found(&g)?.unwrap_or_default()));
         }
         let begun = Instant::now();
         let mut walked = None;
@@ -461,7 +472,8 @@ impl Reader<'_, '_> {
         let m = if on_thread { g.m } else { g.lockedm };
         let thread = self.thread(m)?;
         let waits = matches!(status, Status::Waiting | Status::Leaked);
-        let since = match self.source.now {
+        let now = self.source.now.or(self.source.standing.as_ref().and_then(|s| s.now_at_least));
+        let since = match now {
             Some(now) if (waits || status == Status::Syscall) && g.waitsince != 0 => {
                 now.checked_sub(g.waitsince).map_or(Since::Unknown, Since::AtLeast)
             }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::dump::Pc;
-use crate::memory::walk::Step;
+use crate::memory::walk::{Passage, Step};
 
 const ALLGS: u64 = 0x1000;
 const ARRAY: u64 = 0x2000;
@@ -49,6 +49,10 @@ impl Code for Functions {
             }
             _ => Err(Broken::NoFunction { pc }),
         }
+    }
+
+    fn passage(&mut self, _: u64) -> Option<Passage> {
+        None
     }
 }
 
@@ -112,6 +116,7 @@ fn dump_of(memory: &Fake) -> Read {
         reasons: &[],
         semtable: None,
         descriptors: None,
+        standing: None,
         is_system: &|_| false,
     };
     read(&source, &mut Functions, &mut |_, _| {}).unwrap()

@@ -180,7 +180,7 @@ fn thread(
     if on_thread {
         told.of(Invariant::Curg, curg.unwrap_or(0), Some(curg == Some(g.addr)));
         let procid = procid.unwrap_or(0);
-        told.of(Invariant::Procid, procid, Some(around.is_thread(procid)));
+        told.of(Invariant::Procid, procid, around.is_thread(procid));
     }
     Ok(())
 }

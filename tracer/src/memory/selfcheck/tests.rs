@@ -30,8 +30,8 @@ impl Surroundings for Nothing {
     fn is_foreign_code(&self, _: u64) -> bool {
         false
     }
-    fn is_thread(&self, _: u64) -> bool {
-        false
+    fn is_thread(&self, _: u64) -> Option<bool> {
+        Some(false)
     }
     fn wait_reasons(&self) -> Option<&[String]> {
         None

@@ -13,6 +13,10 @@ impl Code for Fake {
         let delta = if pc == entry { 0 } else { words * 8 };
         Ok(Step { delta, entry, top: entry >= 0xf000, interrupts: entry == 0xe000 })
     }
+
+    fn passage(&mut self, _: u64) -> Option<Passage> {
+        None
+    }
 }
 
 const LO: u64 = 0x70_0000;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::dump::{
-    About, Broken, Counts, Dump, Goroutine, LeftOut, Object, ObjectKind, Pc, Place, Places, Side, Since,
-    Stack, Status, Trace, Wait,
+    About, Broken, Counts, Dump, Goroutine, LeftOut, Object, ObjectKind, Origin, Pc, Place, Places, Side,
+    Since, Stack, Status, Trace, Wait,
 };
 use crate::event::message::{Frame, Note};
 
@@ -244,6 +244,7 @@ pub fn fixture() -> Dump {
             taken_unix_ns: 1_792_000_000_000_000_000,
             took_ns: 1_234_567,
             gostray_version: "0.1.0".into(),
+            source: Origin::Process,
         },
         goroutines: goroutines(),
         stacks: stacks(),

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::event::TargetInfo;
 use crate::event::message::Limits;
 use crate::gobin::{GoBinary, Layout, LayoutError};
-use crate::memory::{ProcessMemory, ReadMemory};
+use crate::memory::ReadMemory;
 use crate::probe::{Plan, plan};
 use crate::symbol::DebugSource;
 
@@ -117,7 +117,7 @@ const MAX_NAME: u64 = 64;
 
 /// Reads the target's own wait-reason names. `None` while they are not there yet: in a position-independent program held
 /// before its first instruction the table's pointers are not relocated.
-pub fn read_wait_reasons(memory: &ProcessMemory, (addr, len): (u64, u64)) -> Option<Vec<String>> {
+pub fn read_wait_reasons(memory: &dyn ReadMemory, (addr, len): (u64, u64)) -> Option<Vec<String>> {
     let mut table = vec![0; len.min(256) as usize * 16];
     memory.read(addr, &mut table).ok()?;
     table

@@ -2,7 +2,7 @@
 
 use super::wire::{self, BrokenKind, ObjectKind, Read, TraceKind};
 use super::{Selection, wire::Side};
-use crate::dump::{self, Broken, Dump, Pc, Place, Places, Since, Status, Trace};
+use crate::dump::{self, Broken, Dump, Origin, Pc, Place, Places, Since, Status, Trace};
 use crate::event::message::{Frame, Note};
 
 /// Of what is wrong, one sentence.
@@ -65,6 +65,7 @@ fn about(of: wire::About) -> dump::About {
         taken_unix_ns: of.taken_unix_ns.unwrap_or_default(),
         took_ns: of.took_ns,
         gostray_version: of.gostray_version.unwrap_or_default(),
+        source: of.core.map_or(Origin::Process, |path| Origin::Core { path }),
     }
 }
 
@@ -170,6 +171,8 @@ fn broken(of: wire::Broken) -> Result<Broken> {
         (BrokenKind::OutOfBounds, None, None) => Broken::OutOfBounds,
         (BrokenKind::Unreadable, None, None) => Broken::Unreadable,
         (BrokenKind::TooDeep, None, Some(limit)) => Broken::TooDeep { limit },
+        (BrokenKind::NoThread, None, None) => Broken::NoThread,
+        (BrokenKind::OtherStack, None, None) => Broken::OtherStack,
         _ => return Err("what is incomplete and its numbers do not fit".to_owned()),
     })
 }

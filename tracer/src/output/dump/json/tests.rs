@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::super::fixture::fixture;
 use super::*;
 use crate::dump::{
-    About, Broken, Counts, Goroutine, LeftOut, Object, ObjectKind, Place, Places, Side, Since, Stack, Status,
-    Trace, Wait,
+    About, Broken, Counts, Goroutine, LeftOut, Object, ObjectKind, Origin, Place, Places, Side, Since, Stack,
+    Status, Trace, Wait,
 };
 use crate::event::message::{Frame, Note};
 
@@ -178,6 +178,8 @@ fn broken() -> impl Strategy<Value = Broken> {
         Just(Broken::OutOfBounds),
         Just(Broken::Unreadable),
         any::<u64>().prop_map(|limit| Broken::TooDeep { limit }),
+        Just(Broken::NoThread),
+        Just(Broken::OtherStack),
     ]
 }
 
@@ -252,6 +254,7 @@ fn dump() -> impl Strategy<Value = Dump> {
             goroutines.iter_mut().zip(ids).for_each(|(g, id)| g.goid = id);
             let [comm, exe, go_version, build_id, arch, main_package, layout, gostray_version, reason] =
                 texts.try_into().unwrap();
+            let core = Some(comm.clone()).filter(|c| c.len() % 2 == 1);
             let (pid, taken_unix_ns, took_ns) = about;
             let (entries, dead, unreadable, unsettled, retries) = counts;
             Dump {
@@ -267,6 +270,7 @@ fn dump() -> impl Strategy<Value = Dump> {
                     taken_unix_ns,
                     took_ns,
                     gostray_version,
+                    source: core.map_or(Origin::Process, |path| Origin::Core { path }),
                 },
                 goroutines,
                 stacks,

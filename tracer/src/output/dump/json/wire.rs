@@ -80,6 +80,7 @@ pub struct About {
     pub taken_unix_ns: Option<u64>,
     pub took_ns: u64,
     pub gostray_version: Option<String>,
+    pub core: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -190,6 +191,8 @@ pub enum BrokenKind {
     OutOfBounds,
     Unreadable,
     TooDeep,
+    NoThread,
+    OtherStack,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -306,6 +309,10 @@ pub fn about(of: &dump::About) -> About {
         taken_unix_ns: Some(of.taken_unix_ns).filter(|ns| *ns != 0),
         took_ns: of.took_ns,
         gostray_version: known(&of.gostray_version),
+        core: match &of.source {
+            dump::Origin::Process => None,
+            dump::Origin::Core { path } => Some(path.clone()),
+        },
     }
 }
 
@@ -389,6 +396,8 @@ fn broken(of: dump::Broken) -> Broken {
         dump::Broken::OutOfBounds => (BrokenKind::OutOfBounds, None, None),
         dump::Broken::Unreadable => (BrokenKind::Unreadable, None, None),
         dump::Broken::TooDeep { limit } => (BrokenKind::TooDeep, None, Some(limit)),
+        dump::Broken::NoThread => (BrokenKind::NoThread, None, None),
+        dump::Broken::OtherStack => (BrokenKind::OtherStack, None, None),
     };
     Broken { kind, pc, limit, text: of.to_string() }
 }

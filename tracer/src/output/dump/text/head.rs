@@ -8,7 +8,7 @@ use super::super::super::style::Ink;
 use super::super::super::words;
 use super::Options;
 use super::group::state;
-use crate::dump::{Dump, Trace};
+use crate::dump::{Dump, Origin, Trace};
 
 /// States with their counts; the others are summed up.
 const STATES: usize = 8;
@@ -22,6 +22,10 @@ pub fn write(page: &mut Page, dump: &Dump, options: &Options<'_>) {
         (comm, 0) if comm.is_empty() => "a program".to_owned(),
         (comm, 0) => comm.into_owned(),
         (comm, pid) => format!("{comm} (pid {pid})"),
+    };
+    let who = match &about.source {
+        Origin::Process => who,
+        Origin::Core { path } => format!("{who}, core file {}", words::clean(path)),
     };
     let mut counts = words::count(programs, "goroutine");
     if own > 0 {

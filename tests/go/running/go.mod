@@ -1,0 +1,3 @@
+module gostray.test/running
+
+go 1.21

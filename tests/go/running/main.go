@@ -1,0 +1,74 @@
+// Command running has goroutines that never wait: one that computes, one whose stack grows and shrinks, one that stops
+// all others again and again, and two that wake each other.
+//
+// It prints `ready` and goes on until it is killed.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+)
+
+var sink int
+
+func main() {
+	runtime.GOMAXPROCS(6)
+	go outer()
+	go grows()
+	go asks()
+	a, b := make(chan int), make(chan int)
+	go swaps(a, b)
+	go swaps(b, a)
+	a <- 1
+	fmt.Println("ready")
+	var one [1]byte
+	os.Stdin.Read(one[:])
+	select {}
+}
+
+//go:noinline
+func outer() { middle(); runtime.KeepAlive(sink) }
+
+//go:noinline
+func middle() { computes(); runtime.KeepAlive(sink) }
+
+//go:noinline
+func computes() {
+	for i := 0; ; i++ {
+		sink = i
+	}
+}
+
+func grows() {
+	for {
+		done := make(chan bool)
+		go func() { sink = deep(2000); done <- true }()
+		<-done
+	}
+}
+
+//go:noinline
+func deep(n int) int {
+	var room [20]int
+	if n == 0 {
+		return room[0]
+	}
+	return deep(n-1) + room[n%20]
+}
+
+func asks() {
+	var stats runtime.MemStats
+	for {
+		runtime.ReadMemStats(&stats)
+		// It stops all others meanwhile.
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func swaps(in, out chan int) {
+	for {
+		out <- <-in
+	}
+}

@@ -1,0 +1,275 @@
+//! A dump of a core file says what the program's own full dump said before: the kernel's cores (of a crash with
+//! `GOTRACEBACK=crash`), and gdb's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tests::gostray::gostray;
+use tests::own_dump::{Said, explained, own, parse};
+use tests::{Fixture, Running, root_only};
+use tracer::gobin::BuildIds;
+use tracer::memory::core::Core;
+use xtask::{golang, shell};
+
+const GOS: [&str; 3] = ["1.19.8", "1.24.11", "1.27.3"];
+
+/// Every mapping of files that the process could not write, too (core(5)).
+const EVERYTHING: &str = "0x7f";
+
+/// Starts the executable in a directory of its own, where a core of it may be as large as it gets.
+fn start(executable: &Path, dir: &Path) -> Result<Running> {
+    let mut command = Command::new(executable);
+    // Its words on its own crash are many.
+    command.current_dir(dir).env("GOTRACEBACK", "crash").stderr(Stdio::null());
+    // SAFETY: setrlimit(2) is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+            match libc::setrlimit(libc::RLIMIT_CORE, &all) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    let mut program = Running::start_silent(&mut command)?;
+    program.wait_for("ready")?;
+    Ok(program)
+}
+
+/// Lets it crash, and finds the core that the kernel wrote. Nothing where the kernel gives cores to a program instead.
+fn crash(mut program: Running, dir: &Path) -> Result<Option<PathBuf>> {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
+    if pattern.starts_with('|') || pattern.contains('/') {
+        println!("the kernel's cores go to `{}`: not asked", pattern.trim());
+        return Ok(None);
+    }
+    program.signal(libc::SIGABRT)?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while program.is_alive()? {
+        ensure!(Instant::now() < deadline, "it does not die");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut files = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path()));
+    files.find(|p| p.is_file()).context("no core").map(Some)
+}
+
+/// What gdb writes of it; the program goes on. Nothing where there is no gdb.
+fn gcore(program: &Running, dir: &Path) -> Result<Option<PathBuf>> {
+    if shell::which("gcore").is_none() {
+        println!("there is no gdb: its cores are not asked");
+        return Ok(None);
+    }
+    let prefix = dir.join("gdb");
+    let mut command = Command::new("gcore");
+    shell::quiet(command.arg("-o").arg(&prefix).arg(program.pid().to_string()))?;
+    Ok(Some(dir.join(format!("gdb.{}", program.pid()))))
+}
+
+fn dump(core: &Path, more: &[&str]) -> Output {
+    let core = core.to_str().expect("a name");
+    gostray(&[&["dump", "--core", core, "--format", "go"], more].concat())
+}
+
+fn told(core: &Path, more: &[&str]) -> Result<BTreeMap<u64, Said>> {
+    let output = dump(core, more);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    parse(&String::from_utf8(output.stdout)?)
+}
+
+/// Go 1.19 shows the first 100 frames of a deep stack, the runtime's among them, and does not say that there are more.
+fn ends_early(go: &str, own: &Said, ours: &Said) -> bool {
+    const ENDS: usize = 50;
+    go == "1.19.8"
+        && (95..=101).contains(&own.frames.len())
+        && (&own.state, &own.frames[..ENDS]) == (&ours.state, ours.frames.get(..ENDS).unwrap_or_default())
+        && own.frames.last() == ours.frames.last()
+}
+
+fn compare(go: &str, what: &str, own: &BTreeMap<u64, Said>, ours: &BTreeMap<u64, Said>) -> Result<()> {
+    let ids = |of: &BTreeMap<u64, Said>| of.keys().copied().collect::<Vec<_>>();
+    ensure!(ids(ours) == ids(own), "{what}: {:?}, itself {:?}", ids(ours), ids(own));
+    let differ: Vec<String> = own
+        .iter()
+        .filter(|(id, said)| !explained(**id, said, &ours[id]) && !ends_early(go, said, &ours[id]))
+        .map(|(id, said)| format!("{what}: goroutine {id}: itself {said:#?}\nwe {:#?}", ours[id]))
+        .collect();
+    ensure!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), own.len(), differ.join("\n"));
+    println!("{what}: {} goroutines the same", own.len());
+    Ok(())
+}
+
+fn fixtures(go: &str) -> Vec<(&'static str, Fixture)> {
+    let parked = || Fixture::new("parked").go(go);
+    let mut all = vec![("plain", parked()), ("stripped", parked().stripped())];
+    if go == golang::DEFAULT || go == GOS[2] {
+        all.push(("stripped, position independent", parked().stripped().pie()));
+    }
+    all
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_core_says_what_the_program_said_of_itself() -> Result<()> {
+    root_only()?;
+    let mut asked = 0;
+    for go in GOS {
+        for (form, fixture) in fixtures(go) {
+            let dir = tempfile::tempdir()?;
+            let mut program = start(&fixture.build()?, dir.path())?;
+            let own = own(&mut program)?;
+            if let Some(core) = gcore(&program, dir.path())? {
+                compare(go, &format!("{go}, {form}, gdb's core"), &own, &told(&core, &[])?)?;
+                fs::remove_file(core)?;
+                asked += 1;
+            }
+            if let Some(core) = crash(program, dir.path())? {
+                compare(go, &format!("{go}, {form}, the kernel's core"), &own, &told(&core, &[])?)?;
+                asked += 1;
+            }
+        }
+    }
+    ensure!(asked > 0, "neither the kernel nor gdb wrote a core; try: apt-get install gdb");
+    Ok(())
+}
+
+/// A core of the program `parked`, its executable, and the directory that both are in.
+fn parked() -> Result<(PathBuf, PathBuf, tempfile::TempDir)> {
+    let dir = tempfile::tempdir()?;
+    let executable = Fixture::new("parked").build()?;
+    let program = start(&executable, dir.path())?;
+    let core = match gcore(&program, dir.path())? {
+        Some(core) => core,
+        None => crash(program, dir.path())?.context("neither the kernel nor gdb wrote a core")?,
+    };
+    Ok((core, executable, dir))
+}
+
+/// The exit code, and what was said.
+fn refusal(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn another_executable_and_what_is_no_core_are_refused_by_name() -> Result<()> {
+    root_only()?;
+    let (core, executable, dir) = parked()?;
+    assert_eq!(told(&core, &["--exe", executable.to_str().context("a name")?])?, told(&core, &[])?);
+
+    let other = Fixture::new("parked").stripped().build()?;
+    let (code, said) = refusal(&dump(&core, &["--exe", other.to_str().context("a name")?]));
+    assert!(code == Some(39) && said.contains("build id"), "{said}");
+    let elsewhere = dir.path().join("moved");
+    let (code, said) = refusal(&dump(&core, &["--exe", elsewhere.to_str().context("a name")?]));
+    assert!(code == Some(33) && said.contains("moved"), "{said}");
+    let (code, said) = refusal(&dump(&executable, &[]));
+    assert!(code == Some(37) && said.contains("an executable"), "{said}");
+    let (code, said) = refusal(&dump(Path::new("/etc/passwd"), &[]));
+    assert!(code == Some(37) && said.contains("not an ELF file"), "{said}");
+    let (code, said) = refusal(&gostray(&["dump", "1", "--core", "x"]));
+    assert!(code == Some(2), "{said}");
+    Ok(())
+}
+
+/// Each prefix is dumped as far as it goes, or refused as cut off; what is told is what the whole core tells.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_core_that_is_cut_off_tells_what_it_has() -> Result<()> {
+    root_only()?;
+    let (core, executable, _dir) = parked()?;
+    let exe = ["--exe", executable.to_str().context("a name")?];
+    let whole = told(&core, &[])?;
+    let file = fs::File::options().write(true).open(&core)?;
+    let len = file.metadata()?.len();
+    let (mut dumped, mut refused) = (0, 0);
+    for part in (0..20).rev() {
+        file.set_len(len * part / 20)?;
+        let output = dump(&core, &exe);
+        match output.status.code() {
+            Some(0) => {
+                dumped += 1;
+                let part = parse(&String::from_utf8(output.stdout)?)?;
+                for (id, said) in part {
+                    let (frames, full) = (&said.frames, whole.get(&id).context("a goroutine of its own")?);
+                    // Its state is in its g; its stack may be beyond the end.
+                    ensure!(full.state == said.state.replace(", stack incomplete", ""), "{said:?} {full:?}");
+                    ensure!(
+                        frames.iter().all(|f| full.frames.contains(f) || f.contains("stack unavailable"))
+                    );
+                }
+            }
+            Some(37 | 38) => refused += 1,
+            other => bail!("{other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+    println!("{dumped} dumped, {refused} refused");
+    ensure!(dumped > 0 && refused > 0, "{dumped} dumped, {refused} refused");
+    Ok(())
+}
+
+/// Goroutines that run are where their threads are.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn in_a_core_running_goroutines_have_stacks() -> Result<()> {
+    root_only()?;
+    for go in GOS {
+        let executable = Fixture::new("running").go(go).build()?;
+        let mut computing = 0;
+        for _ in 0..4 {
+            let dir = tempfile::tempdir()?;
+            let program = start(&executable, dir.path())?;
+            let mut cores = vec![gcore(&program, dir.path())?.map(|core| told(&core, &[])).transpose()?];
+            fs::remove_file(dir.path().join(format!("gdb.{}", program.pid()))).ok();
+            cores.push(crash(program, dir.path())?.map(|core| told(&core, &[])).transpose()?);
+            for all in cores.into_iter().flatten() {
+                let in_function = |g: &Said, f: &str| g.frames.iter().any(|l| l.starts_with(f));
+                // Whatever it does at the moment, its callers are known.
+                let outer: Vec<_> = all.values().filter(|g| in_function(g, "main.outer ")).collect();
+                let [outer] = outer[..] else { bail!("{go}: {all:#?}") };
+                ensure!(
+                    in_function(outer, "main.computes ") && in_function(outer, "main.middle "),
+                    "{outer:?}"
+                );
+                computing += usize::from(outer.state == "running]");
+                ensure!(all.values().all(|g| !g.state.contains("incomplete")), "{go}: {all:#?}");
+                let running = all.values().filter(|g| g.state == "running]");
+                for g in running.filter(|g| g.frames.iter().any(|f| f.contains("unavailable"))) {
+                    println!("{go}: {g:?}");
+                }
+            }
+        }
+        println!("{go}: the one that computes was running {computing} times");
+        ensure!(computing > 0, "{go}: it was never running");
+    }
+    Ok(())
+}
+
+/// The default is enough, and so is everything.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn what_the_kernel_leaves_out_comes_from_the_executable() -> Result<()> {
+    root_only()?;
+    let executable = Fixture::new("parked").stripped().build()?;
+    // Private memory alone; with the first pages of files; with all of them.
+    for filter in ["0x1", "0x33", EVERYTHING] {
+        let dir = tempfile::tempdir()?;
+        let mut program = start(&executable, dir.path())?;
+        fs::File::options()
+            .write(true)
+            .open(format!("/proc/{}/coredump_filter", program.pid()))?
+            .write_all_at(filter.as_bytes(), 0)?;
+        let own = own(&mut program)?;
+        let Some(core) = crash(program, dir.path())? else { return Ok(()) };
+        compare(golang::DEFAULT, filter, &own, &told(&core, &[])?)?;
+        let bytes = fs::read(core)?;
+        let has_build_id = Core::parse(&bytes)?.build_ids() != BuildIds::default();
+        assert_eq!(has_build_id, filter != "0x1", "{filter}");
+    }
+    Ok(())
+}
