@@ -11,6 +11,10 @@ use tests::{Fixture, Running, dump, root_only};
 use tracer::dump::{Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
 
+fn all() -> impl Iterator<Item = &'static str> {
+    golang::VERSIONS.into_iter().chain([golang::OLDEST])
+}
+
 fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
     let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -25,7 +29,7 @@ fn compare(go: &str, fixture: Fixture) -> Result<usize> {
     assert_eq!(ids(&ours), ids(&own), "{go}");
     let differ: Vec<String> = own
         .iter()
-        .filter(|(id, said)| !explained(**id, said, &ours[id]))
+        .filter(|(id, said)| !explained(go, **id, said, &ours[id]))
         .map(|(id, said)| format!("{go}: goroutine {id}: itself {said:#?}\nwe {:#?}", ours[id]))
         .collect();
     ensure!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), own.len(), differ.join("\n"));
@@ -37,7 +41,7 @@ fn compare(go: &str, fixture: Fixture) -> Result<usize> {
 fn it_says_what_the_program_says_of_itself() -> Result<()> {
     root_only()?;
     let mut failed = Vec::new();
-    for go in golang::VERSIONS {
+    for go in all() {
         for fixture in [Fixture::new("parked"), Fixture::new("parked").stripped().pie()] {
             match compare(go, fixture) {
                 Ok(n) => println!("{go}: {n} goroutines the same"),
@@ -124,5 +128,5 @@ fn check_objects(go: &str) -> Result<()> {
 #[ignore = "needs root and Go: cargo xtask test"]
 fn what_each_goroutine_waits_on() -> Result<()> {
     root_only()?;
-    golang::VERSIONS.into_iter().try_for_each(|go| check_objects(go).with_context(|| go.to_owned()))
+    all().try_for_each(|go| check_objects(go).with_context(|| go.to_owned()))
 }

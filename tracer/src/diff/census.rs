@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::analysis::Role;
-use crate::dump::{self, Dump, Goroutine, Trace};
+use crate::dump::{self, Dump, Goroutine, Trace, groups};
 use crate::event::message;
 use crate::session::snapshot::{self, Note, Snapshot};
 
@@ -119,19 +119,19 @@ impl Census {
     pub fn of_dump(dump: &Dump, filters: &[String]) -> Self {
         let about = &dump.about;
         let mut sites = Sites::default();
-        for g in &dump.goroutines {
+        // A million goroutines are few groups: what is known of each is looked up once.
+        let own = groups(dump, |g| !g.system);
+        for group in own.into_iter().chain(groups(dump, |g| g.system)) {
+            let g = group.first(dump);
             let (created, started) = (created(dump, g), started(dump, g));
-            let role = match (g.system, started.as_deref().map(Role::of)) {
-                (true, _) => Role::System,
-                (false, Some(Role::Main)) => Role::Main,
-                _ => Role::Program,
-            };
+            let role = role(g.system, started.as_deref());
             let at = dump.stack(g).and_then(|stack| {
                 let places = stack.pcs.iter().filter_map(|pc| dump.places.at(*pc));
                 innermost(places.flat_map(|p| &p.frames).map(position), &about.main_package)
             });
             let state = dump.reason(g).unwrap_or_else(|| g.status.name());
-            sites.add(Counted { created, started, role, live: 1, states: vec![(state, 1)], at });
+            let live = group.members.len() as u64;
+            sites.add(Counted { created, started, role, live, states: vec![(state, live)], at });
         }
         Self {
             source: Source::Dump,
@@ -159,11 +159,7 @@ impl Census {
                 innermost(b.stack.frames.iter().filter_map(known_position), &target.main_package)
             });
             let started = s.start.unknown_because.is_none().then(|| s.start.function.clone());
-            let role = match (s.system, started.as_deref().map(Role::of)) {
-                (true, _) => Role::System,
-                (false, Some(Role::Main)) => Role::Main,
-                _ => Role::Program,
-            };
+            let role = role(s.system, started.as_deref());
             sites.add(Counted {
                 created: known_position(&s.created_at).unwrap_or_default(),
                 started,
@@ -273,6 +269,15 @@ fn frequent<T: Ord>(counts: HashMap<T, u64>) -> Vec<(T, u64)> {
     all
 }
 
+/// `system`: as whoever read the goroutine says.
+fn role(system: bool, started: Option<&str>) -> Role {
+    match (system, started.map(Role::of)) {
+        (true, _) => Role::System,
+        (false, Some(Role::Main)) => Role::Main,
+        _ => Role::Program,
+    }
+}
+
 fn created(dump: &Dump, g: &Goroutine) -> Position {
     dump.places.creation(g.gopc).map(position).unwrap_or_default()
 }
@@ -308,11 +313,17 @@ fn innermost(frames: impl Iterator<Item = Position>, main_package: &str) -> Opti
         if is_own(function, main_package) {
             return Some(frame);
         }
-        if library.is_none() && package(function) != "runtime" && function.contains('.') {
+        if library.is_none() && !is_runtimes(&frame) && function.contains('.') {
             library = Some(frame);
         }
     }
     library
+}
+
+/// By its package, or by its file: the runtime has functions of other packages too (`internal/poll.runtime_pollWait`).
+fn is_runtimes(frame: &Position) -> bool {
+    let directory = frame.file.as_deref().and_then(|f| f.rsplit('/').nth(1));
+    directory == Some("runtime") || frame.function.as_deref().is_some_and(|f| package(f) == "runtime")
 }
 
 /// Not of the standard library. Its packages' paths have no dot in the first element; nor has the program's own where its module's
@@ -413,6 +424,12 @@ mod tests {
         assert_eq!(innermost(&["runtime.gopark", "sync.(*Mutex).Lock", "main.f", "main.g"]), some("main.f"));
         assert_eq!(innermost(&["runtime.gopark", "net/http.a", "net/http.b"]), some("net/http.a"));
         assert_eq!(innermost(&["runtime.gopark", "gogo"]), None);
+        let poll = "internal/poll.runtime_pollWait";
+        for file in ["/go/src/runtime/netpoll.go", "runtime/netpoll.go"] {
+            let linked = Position { file: Some(file.into()), ..at(poll) };
+            let innermost = super::innermost([linked, at("internal/poll.(*FD).Read")].into_iter(), "");
+            assert_eq!(innermost, Some(at("internal/poll.(*FD).Read")));
+        }
     }
 
     #[test]

@@ -134,6 +134,17 @@ fn only_the_programs_own_growth_counts() {
 }
 
 #[test]
+fn no_goroutine_is_counted_twice_or_lost() {
+    let (before, after) = fixture();
+    for (a, b) in [(&before, &after), (&after, &before), (&before, &before)] {
+        let diff = diff(a, b);
+        let sum = |of: fn(&Row<'_>) -> u64| diff.rows.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|r| r.was()), sum(|r| r.now())), (a.own() + a.system(), b.own() + b.system()));
+        assert!(diff.rows.iter().all(|r| r.site().is_some()));
+    }
+}
+
+#[test]
 fn an_hour_is_an_hour_and_unknown_is_unknown() {
     let (before, mut after) = fixture();
     let rate = |after: &Census| diff(&before, after).per_hour(120);

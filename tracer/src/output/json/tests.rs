@@ -212,7 +212,10 @@ fn every_field_of_a_dump_is_documented() {
         *starts =
             crate::event::message::Frame { full_name: "main.run[go.shape.int]".into(), ..Default::default() };
     }
-    let dumps = [(fixture::fixture(), Some(&selection)), (deep, None), (Dump::default(), None)];
+    let mut of_core = Dump::default();
+    of_core.about.source = crate::dump::Origin::Core { path: "core.42".into() };
+    let dumps =
+        [(fixture::fixture(), Some(&selection)), (deep, None), (Dump::default(), None), (of_core, None)];
     let mut emitted = Fields::new();
     for (dump, selection) in dumps {
         let mut out = Vec::new();
@@ -230,10 +233,12 @@ fn every_field_of_a_dump_is_documented() {
 
 #[test]
 fn every_field_of_a_diff_is_documented() {
-    use crate::diff::{Census, diff};
+    use crate::diff::{Census, Position, Site, diff};
     use crate::output::diff::{fixture, json};
     let (before, after) = fixture::fixture();
-    let bare = Census { sites: vec![fixture::unnamed(2)], ..Census::default() };
+    // As little as the table of positions allows.
+    let site = Site { waits_at: Some(Position::default()), ..fixture::unnamed(2) };
+    let bare = Census { sites: vec![site], ..Census::default() };
     let filtered = Census { filters: vec!["state=chan".into()], ..after.clone() };
     let mut emitted = Fields::new();
     for (before, after) in [(&before, &after), (&bare, &bare), (&filtered, &before), (&before, &filtered)] {
