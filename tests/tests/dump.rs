@@ -130,3 +130,17 @@ fn what_each_goroutine_waits_on() -> Result<()> {
     root_only()?;
     all().try_for_each(|go| check_objects(go).with_context(|| go.to_owned()))
 }
+
+/// The kernel holds a lock of the network poller while it tells what that watches: with many descriptors it is not asked.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_process_with_many_descriptors_is_not_held_up() -> Result<()> {
+    root_only()?;
+    let executable = Fixture::new("parked").build()?;
+    let program = Running::start(&executable, &["-files", "300"])?;
+    let dump = dump::dump(program.pid(), &executable)?;
+    let accepts = dump::in_function(&dump, "main.accepts")?;
+    assert!(accepts.waits_on.is_empty());
+    assert!(dump.notes.iter().any(|n| n.code == "descriptors-not-asked"), "{:?}", dump.notes);
+    Ok(())
+}

@@ -19,10 +19,16 @@ import (
 	"time"
 )
 
+var files = flag.Int("files", 0, "files that it has open on top")
 var many = flag.Int("many", 0, "goroutines that park on top")
 
 func main() {
 	flag.Parse()
+	for i := 0; i < *files; i++ {
+		if _, err := syscall.Open("/dev/null", syscall.O_RDONLY, 0); err != nil {
+			panic(err)
+		}
+	}
 	channels()
 	locks()
 	times()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::common::{ColorChoice, Show, directory};
-use super::executable::{self, search_notes, segments};
+use super::executable::{self, search_notes};
 use super::print::{Stream, print};
 use crate::failure::{Class, Fail as _, Failure};
 use crate::gobin::{Globals, GoBinary, Layout};
@@ -20,7 +20,7 @@ use crate::probe::{Refusal, plan, verify};
 use crate::source::live::LiveError;
 use crate::source::live::fit::{Tried, Unchecked, sentence};
 use crate::source::live::prepare::read_wait_reasons;
-use crate::target::{Environment, OnDisk, Target, TargetError};
+use crate::target::{Environment, OnDisk, Target, TargetError, segments};
 
 /// Say what works here: kernel, permissions, the program's Go version, each planned probe and its cost
 ///

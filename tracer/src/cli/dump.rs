@@ -17,7 +17,7 @@ use self::progress::Progress;
 use self::stop::Stop;
 use super::common::{ColorChoice, directory, look_every};
 use super::core;
-use super::executable::{gone_instead, map, open, recognise, search_notes, segments};
+use super::executable::{gone_instead, map, open, recognise, search_notes};
 use super::print::{Reader, note};
 use crate::dump::{Dump, Filter, filter};
 use crate::event::Note;
@@ -27,7 +27,7 @@ use crate::output::dump::json::Selection;
 use crate::source::dump::{self as source, Moment, take};
 use crate::source::live::fit::{self, Tried, Unchecked};
 use crate::symbol::DebugInfo;
-use crate::target::{Incarnation, Target};
+use crate::target::{Incarnation, Target, segments};
 
 /// Show every goroutine of a running program, with its whole stack, without stopping or changing the program; or of a core file
 ///

@@ -124,20 +124,6 @@ fn first_go(files: impl Iterator<Item = (PathBuf, File)>, mut bytes: u64) -> Opt
     )
 }
 
-/// As `target` wants them.
-pub(super) fn segments(binary: &GoBinary<'_>) -> Vec<crate::target::Segment> {
-    binary
-        .segments()
-        .iter()
-        .map(|s| crate::target::Segment {
-            vaddr: s.vaddr,
-            offset: s.file_offset,
-            file_size: s.filesz,
-            executable: s.is_executable(),
-        })
-        .collect()
-}
-
 /// What a reader should know of the search: (code, one sentence).
 pub(super) fn search_notes(search: &Search) -> Vec<(&'static str, String)> {
     let found = search.found.as_ref().map(|file| {

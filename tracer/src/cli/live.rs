@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use tracer_common::wire::end;
 
 use super::common::{Show, Watch};
-use super::executable::{gone_instead, map, open, recognise, search_notes, segments};
+use super::executable::{gone_instead, map, open, recognise, search_notes};
 use super::print::note;
 use super::screen::Screen;
 use crate::drive::{self, Caught, Ending, Exit, Pace, View};
@@ -27,7 +27,7 @@ use crate::source::live::prepare::{About, prepare};
 use crate::source::live::spawn::{Running, Stopped, shell_code};
 use crate::source::live::{Choice, Live};
 use crate::symbol::DebugInfo;
-use crate::target::{Environment, Incarnation, Mapping, Target};
+use crate::target::{Environment, Incarnation, Mapping, Target, segments};
 
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -221,7 +221,7 @@ impl<'d> Core<'d> {
                 }
             })
             .collect();
-        target::load_bias(&mappings, own, path, &target_segments(binary))
+        target::load_bias(&mappings, own, path, &target::segments(binary))
     }
 
     /// The build ids in the executable's first page, which a core holds where the program has not been told otherwise
@@ -233,17 +233,6 @@ impl<'d> Core<'d> {
         let first = first.or(self.notes.program_headers.map(|at| at & !(PAGE - 1)));
         first.and_then(|at| self.bytes(at)).map(build_ids_in).unwrap_or_default()
     }
-}
-
-/// The executable's segments as `target` wants them.
-pub fn target_segments(binary: &GoBinary<'_>) -> Vec<target::Segment> {
-    let segment = |s: &crate::gobin::Segment| target::Segment {
-        vaddr: s.vaddr,
-        offset: s.file_offset,
-        file_size: s.filesz,
-        executable: s.is_executable(),
-    };
-    binary.segments().iter().map(segment).collect()
 }
 
 /// What a file that may be cut off has of `len` bytes at `offset`.

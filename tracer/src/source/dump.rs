@@ -120,7 +120,7 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         labels: read.labels,
         places: Places::default(),
         wait_reasons,
-        notes: subject.notes.clone(),
+        notes: subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked)).collect(),
         counts: read.counts,
     };
     dump.places = places(&dump, subject, &mut symbolizer);
@@ -131,6 +131,10 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
     }
     Ok(dump)
+}
+
+fn unasked(text: String) -> Note {
+    Note { code: "descriptors-not-asked".to_owned(), text }
 }
 
 /// The goroutines that run finalizers and cleanups are the runtime's own only while they run none (`isSystemGoroutine`).
@@ -174,8 +178,8 @@ fn places<'d>(
 }
 
 impl Descriptors for Target {
-    fn polled(&self) -> Vec<(u32, u64)> {
-        Target::polled(self).into_iter().map(|p| (p.fd, p.data)).collect()
+    fn polled(&self) -> Result<Vec<(u32, u64)>, String> {
+        Ok(Target::polled(self)?.into_iter().map(|p| (p.fd, p.data)).collect())
     }
 
     fn peers(&self, fds: &[u32]) -> HashMap<u32, String> {

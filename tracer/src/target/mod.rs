@@ -18,10 +18,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
+pub use descriptors::Polled;
 pub use environment::{Capabilities, Environment, KERNEL_FLOOR, KernelVersion};
 pub use error::TargetError;
 pub use maps::{BiasError, FileId, Mapping, Segment, load_bias, parse_maps};
 
+use crate::gobin::GoBinary;
 use proc::PidDir;
 
 /// `AT_*` keys of the auxiliary vector (include/uapi/linux/auxvec.h).
@@ -304,6 +306,17 @@ impl Target {
             }
         }
     }
+}
+
+/// What of an executable is mapped.
+pub fn segments(binary: &GoBinary<'_>) -> Vec<Segment> {
+    let segment = |s: &crate::gobin::Segment| Segment {
+        vaddr: s.vaddr,
+        offset: s.file_offset,
+        file_size: s.filesz,
+        executable: s.is_executable(),
+    };
+    binary.segments().iter().map(segment).collect()
 }
 
 fn file_id(meta: &std::fs::Metadata) -> FileId {

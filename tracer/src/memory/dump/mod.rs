@@ -76,6 +76,8 @@ pub struct Read {
     pub objects: Vec<Object>,
     pub labels: Vec<BTreeMap<String, String>>,
     pub counts: Counts,
+    /// Why it is not told which descriptors goroutines wait for.
+    pub descriptors_unknown: Option<String>,
 }
 
 /// Reads all goroutines. `Gone` when the process ends meanwhile; `progress` hears how many of how many are done.
@@ -407,7 +409,14 @@ impl Reader<'_, '_> {
             before.extend(self.one(self.read.goroutines[i].g)?.map(|(_, g)| (i, g)));
         }
         let gs = waiting.iter().map(|i| self.read.goroutines[*i].g).collect();
-        let found = network::waiters(self.source.memory, &descriptors.polled(), &gs)?;
+        let polled = match descriptors.polled() {
+            Ok(polled) => polled,
+            Err(why) => {
+                self.read.descriptors_unknown = Some(why);
+                return Ok(());
+            }
+        };
+        let found = network::waiters(self.source.memory, &polled, &gs)?;
         let fds: Vec<u32> = found.values().map(|(fd, _)| *fd).collect();
         let peers = descriptors.peers(&fds);
         for i in waiting {

@@ -12,8 +12,8 @@ use super::waits::{bytes, word};
 
 /// What the process has open.
 pub trait Descriptors {
-    /// Descriptors that epoll watches, with what the program attached to each.
-    fn polled(&self) -> Vec<(u32, u64)>;
+    /// Descriptors that epoll watches, with what the program attached to each; or why they were not asked for.
+    fn polled(&self) -> Result<Vec<(u32, u64)>, String>;
     /// What these descriptors are connected to, as far as it is known.
     fn peers(&self, fds: &[u32]) -> HashMap<u32, String>;
 }

@@ -177,6 +177,22 @@ mod tests {
     const ADDR: u64 = 0x7000;
     const TID: u64 = 77;
 
+    fn source<'a>(memory: &'a Words, layout: &'a Layout) -> Source<'a> {
+        Source {
+            memory,
+            layout,
+            allgs: 0,
+            now: None,
+            standing: None,
+            goid_is_late: false,
+            labels: super::super::labels::Form::List,
+            reasons: &[],
+            semtable: None,
+            descriptors: None,
+            is_system: &|_| false,
+        }
+    }
+
     /// What becomes of a goroutine that runs, its stack from 0x8000 to 0x9000, its thread there.
     fn walked(at: Registers, words: &[(u64, u64)], saved: (u64, u64)) -> Walked {
         let layout = crate::gobin::newest_layout().unwrap();
@@ -187,19 +203,7 @@ mod tests {
         let mut g = G::parse(ADDR, &[], &layout);
         (g.raw_status, g.m, g.lo, g.hi) = (status::RUNNING, M, 0x8000, 0x9000);
         (g.pc, g.sp) = saved;
-        let source = Source {
-            memory: &memory,
-            layout: &layout,
-            allgs: 0,
-            now: None,
-            standing: None,
-            goid_is_late: false,
-            labels: super::super::labels::Form::List,
-            reasons: &[],
-            semtable: None,
-            descriptors: None,
-            is_system: &|_| false,
-        };
+        let source = source(&memory, &layout);
         let threads = HashMap::from([(TID as u32, at)]);
         Standing { threads: &threads, now_at_least: None }.walk(&source, &mut Fake, &g)
     }
@@ -262,19 +266,7 @@ mod tests {
         (g.raw_status, g.m, g.lo, g.hi) = (status::RUNNING, M, 0x8000, 0x9000);
         let threads = HashMap::from([(TID as u32, Registers { pc: 0x1020, sp: 0x8100 })]);
         let standing = Standing { threads: &threads, now_at_least: None };
-        let source = Source {
-            memory: &memory,
-            layout: &layout,
-            allgs: 0,
-            now: None,
-            standing: None,
-            goid_is_late: false,
-            labels: super::super::labels::Form::List,
-            reasons: &[],
-            semtable: None,
-            descriptors: None,
-            is_system: &|_| false,
-        };
+        let source = source(&memory, &layout);
         assert_eq!(standing.walk(&source, &mut Fake, &g).1, Some(Broken::NoThread));
     }
 }
