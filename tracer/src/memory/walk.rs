@@ -35,6 +35,8 @@ pub struct Step {
 pub enum Passage {
     /// The function left the goroutine's stack and has noted in `g.sched` where.
     Switch,
+    /// The function is about to go on where `g.sched.pc` says; it loads the stack pointer before it jumps.
+    Resume,
     /// The kernel called a signal's handler, to return here. What was interrupted is told above.
     Signal,
 }
@@ -92,6 +94,8 @@ impl Code for Functions<'_, '_> {
         let f = self.binary.functions().by_pc(linked)?;
         match f.name {
             "runtime.systemstack" | "runtime.mcall" | "runtime.morestack" => Some(Passage::Switch),
+            // The former without its package, as assembly has it (`runtime/asm_amd64.s`, `gogo<>`).
+            "gogo" | "runtime.gogo" => Some(Passage::Resume),
             // The latter up to Go 1.19.
             "runtime.sigreturn__sigaction" | "runtime.sigreturn" if f.entry == linked => {
                 Some(Passage::Signal)

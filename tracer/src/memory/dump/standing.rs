@@ -62,6 +62,9 @@ impl Standing<'_> {
             .ok_or(Broken::NoThread)?;
         for _ in 0..=MAX_SIGNALS {
             if g.lo <= at.sp && at.sp < g.hi {
+                if code.passage(at.pc) == Some(Passage::Resume) {
+                    return Ok((Start { pc: g.pc, sp: at.sp, lo: g.lo, hi: g.hi }, false));
+                }
                 return Ok((Start { pc: at.pc, sp: at.sp, lo: g.lo, hi: g.hi }, true));
             }
             match way_back(code, at, &word)? {
@@ -85,7 +88,7 @@ fn way_back(code: &mut dyn Code, from: Registers, word: &dyn Fn(u64) -> Option<u
     let Registers { mut pc, mut sp } = from;
     for _ in 0..MAX_FRAMES {
         match code.passage(pc) {
-            Some(Passage::Switch) => return Ok(Way::Switched),
+            Some(Passage::Switch | Passage::Resume) => return Ok(Way::Switched),
             Some(Passage::Signal) => {
                 let field = |at: u64| sp.checked_add(at).and_then(word).ok_or(Broken::Unreadable);
                 return Ok(Way::Interrupted(Registers { pc: field(CONTEXT_PC)?, sp: field(CONTEXT_SP)? }));
@@ -151,6 +154,7 @@ mod tests {
         fn passage(&mut self, pc: u64) -> Option<Passage> {
             match pc & !0xff {
                 0x2000 => Some(Passage::Switch),
+                0x4800 => Some(Passage::Resume),
                 0x3000 => Some(Passage::Signal),
                 _ => None,
             }
@@ -226,6 +230,17 @@ mod tests {
         let words = [(0x6008, 0x2010), (0x8208, 0x4010)];
         let walked = walked(Registers { pc: 0x1020, sp: 0x6000 }, &words, (0x1130, 0x8200));
         assert_eq!((pcs(&walked), walked.1), (vec![(0x1130, false), (0x4010, false)], None));
+    }
+
+    #[test]
+    fn one_that_is_being_resumed_is_where_it_goes_on() {
+        // Its stack pointer is loaded, and so no longer noted.
+        let words = [(0x8108, 0x4010), (0x8208, 0x4020)];
+        let loaded = walked(Registers { pc: 0x4810, sp: 0x8100 }, &words, (0x1130, 0));
+        assert_eq!((pcs(&loaded), loaded.1), (vec![(0x1130, false), (0x4010, false)], None));
+        // Not yet.
+        let before = walked(Registers { pc: 0x4810, sp: 0x6000 }, &words, (0x1130, 0x8200));
+        assert_eq!((pcs(&before), before.1), (vec![(0x1130, false), (0x4020, false)], None));
     }
 
     #[test]
