@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -21,6 +22,13 @@ import (
 
 var files = flag.Int("files", 0, "files that it has open on top")
 var many = flag.Int("many", 0, "goroutines that park on top")
+
+// moves says whether a goroutine has not come to its place yet: on a busy machine that takes a while.
+func moves() bool {
+	all := make([]byte, 4<<20)
+	all = all[:runtime.Stack(all, true)]
+	return bytes.Count(all, []byte(" [running")) > 1 || bytes.Contains(all, []byte(" [runnable"))
+}
 
 func main() {
 	flag.Parse()
@@ -39,6 +47,9 @@ func main() {
 		go crowd(i)
 	}
 	time.Sleep(200 * time.Millisecond)
+	for *many == 0 && moves() {
+		time.Sleep(50 * time.Millisecond)
+	}
 	fmt.Println("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		room := make([]byte, 1<<20)
