@@ -52,7 +52,7 @@ pub fn run(names: &[String], time: Duration) -> Result<()> {
         bail!("there is no fuzz target `{unknown}`; try: one of {}", TARGETS.join(", "));
     }
     ensure()?;
-    progress::part("fuzz targets", build)?;
+    progress::part("fuzz targets", || build(Command::new(cargo_fuzz()?)))?;
     let chosen: Vec<&str> =
         TARGETS.into_iter().filter(|t| names.is_empty() || names.iter().any(|n| n == t)).collect();
     let mut outcomes = Vec::new();
@@ -102,9 +102,16 @@ fn dir() -> PathBuf {
     workspace::root().join("fuzz")
 }
 
+/// Builds the targets with what others leave of the processors, so that [`run`] finds them built.
+pub fn build_beside() -> Result<()> {
+    ensure()?;
+    let mut cmd = Command::new("nice");
+    cmd.args(["-n", "19"]).arg(cargo_fuzz()?);
+    build(cmd).context("the fuzz targets")
+}
+
 /// Without a sanitizer: the readers are safe code, and a sanitizer's memory would count against the limit.
-fn build() -> Result<()> {
-    let mut cmd = Command::new(cargo_fuzz()?);
+fn build(mut cmd: Command) -> Result<()> {
     let cargo = workspace::cargo();
     cmd.args(["fuzz", "build", "--sanitizer", "none", "--target-dir"]).arg(dir().join("target"));
     for (name, value) in cargo.get_envs() {

@@ -178,6 +178,12 @@ fn root_tests(options: &Options) -> Result<Counts> {
     };
     std::thread::scope(|scope| -> Result<()> {
         let beside = scope.spawn(|| {
+            // Where this fails, the part that needs them builds them again and says so.
+            if options.filter.is_none()
+                && let Err(e) = fuzz::build_beside()
+            {
+                progress::note(&format!("{e:#}"));
+            }
             let run = |path: &PathBuf| Ok((path.clone(), root_test(path, options, &[], Priority::Low)?));
             at_ease.iter().map(run).collect::<Result<Vec<_>>>()
         });
