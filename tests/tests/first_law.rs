@@ -49,6 +49,7 @@ impl Case {
             cpus: 0,
             from_start: false,
             park: true,
+            looks_only: false,
             limits: Default::default(),
         };
         let prepared = prepare(about, &binary).expect("a known layout");

@@ -338,6 +338,7 @@ fn about(pid: u32) -> About {
         cpus: 0,
         from_start: false,
         park: false,
+        looks_only: false,
         limits: Default::default(),
     }
 }

@@ -36,7 +36,7 @@ prop_compose! {
 prop_compose! {
     fn target()(
         texts in prop::array::uniform10(text()), n in prop::array::uniform5(number()), pid in small(), cpus in small(),
-        from_start in any::<bool>(), park in any::<bool>(),
+        (from_start, park, looks_only) in any::<(bool, bool, bool)>(),
         limits in prop::option::of((number(), small(), small(), number())),
     ) -> TargetInfo {
         let [comm, exe, go_version, build_id, arch, main_package, kernel, gostray_version, command, layout] = texts;
@@ -46,7 +46,7 @@ prop_compose! {
             limits: limits.map(|(ring_bytes, kernel_stacks, max_frames, look_every_ns)| {
                 Limits { ring_bytes, kernel_stacks, max_frames, look_every_ns }
             }),
-            command, started_boot_ns: n[3], layout_provenance: layout,
+            command, started_boot_ns: n[3], layout_provenance: layout, looks_only,
         }
     }
 }

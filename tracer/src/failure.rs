@@ -75,15 +75,15 @@ classes! {
         "attach again";
 
     NotPermitted = 20, "not-permitted", "not root, or a capability is missing",
-        "use `sudo`; without root it needs CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and CAP_SYS_RESOURCE before Linux 5.11";
+        "use `sudo`; without root it needs CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and CAP_SYS_RESOURCE before Linux 5.11; `--probes off` and `gostray dump` need only the right to read the process's memory";
     KernelTooOld = 21, "kernel-too-old", "the kernel is older than 5.10",
-        "use a machine with Linux 5.10 or newer";
+        "use a machine with Linux 5.10 or newer, or `--probes off`, which only looks";
     KernelLacks = 22, "kernel-lacks", "the kernel was built without something that is needed",
-        "`gostray doctor` says what is missing";
+        "`gostray doctor` says what is missing; `--probes off` only looks and needs none of it";
     KernelRefused = 23, "kernel-refused", "the kernel refused to load or attach a probe",
-        "`gostray doctor PID` shows each planned probe";
+        "`gostray doctor PID` shows each planned probe; `--probes off` places none and only looks";
     NoSafeSite = 24, "no-safe-site", "no place for a needed probe is provably safe",
-        "`gostray doctor PID` shows why each one was refused";
+        "`gostray doctor PID` shows why each one was refused; `--probes off` places none and only looks";
     LayoutMisfit = 25, "layout-misfit", "what is known of the Go runtime's memory layout does not fit the process",
         "use a newer gostray; if there is none, report the Go version and how the program was built";
     NotBegun = 26, "not-begun", "the process shows no goroutines, or too little of them to check what is known of its memory",
@@ -278,8 +278,10 @@ impl Fail for crate::memory::MemoryError {
 
 impl Fail for crate::source::live::PrepareError {
     fn class(&self) -> Class {
-        let Self::Layout(e) = self;
-        e.class()
+        match self {
+            Self::Layout(e) => e.class(),
+            Self::NothingToWatchWith { .. } => Class::GoUnsupported,
+        }
     }
 }
 

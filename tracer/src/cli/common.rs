@@ -29,6 +29,11 @@ pub struct WatchArgs {
     #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::Off, hide_possible_values = true)]
     pub park: Switch,
 
+    /// `off`: no probes, only looks. Needs no BPF, and no root for a process of your own; misses whoever comes and goes
+    /// between two looks
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    pub probes: Switch,
+
     /// How often to read every goroutine's state from memory, at least 1s
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = look_every)]
     pub look_every: Duration,
@@ -96,6 +101,8 @@ pub struct Watch {
     /// `None`: until the user or the target ends it.
     pub duration: Option<Duration>,
     pub park: bool,
+    /// False: looks alone.
+    pub probes: bool,
     pub look_every: Duration,
     /// Bytes, a power of two.
     pub ring_bytes: u32,
@@ -117,6 +124,7 @@ impl From<WatchArgs> for Watch {
         Self {
             duration: a.duration,
             park: a.park == Switch::On,
+            probes: a.probes == Switch::On,
             look_every: a.look_every,
             ring_bytes: a.ring_size,
             debug_dirs: a.debug_dir,

@@ -53,7 +53,9 @@ pub fn watch(
     let (target, held) = match subject {
         Subject::Pid(pid) => (open(pid)?, None),
         Subject::Command(command) => {
-            Environment::probe().check()?;
+            if watch.probes {
+                Environment::probe().check()?;
+            }
             let (program, args) = command.split_first().ok_or_else(|| {
                 Failure::new(Class::Usage, "there is no command to run").with_hint("gostray run -- CMD ARGS")
             })?;
@@ -65,7 +67,9 @@ pub fn watch(
         }
     };
     let environment = Environment::probe();
-    environment.check()?;
+    if watch.probes {
+        environment.check()?;
+    }
 
     let data = map(&target)?;
     let (binary, search) = recognise(&target, &data, &watch.debug_dirs)?;
@@ -92,9 +96,10 @@ pub fn watch(
         cpus: environment.cpus.unwrap_or(0),
         from_start: held.is_some(),
         park: watch.park,
+        looks_only: !watch.probes,
         limits: Limits {
-            ring_bytes: watch.ring_bytes.into(),
-            kernel_stacks: Options::DEFAULT_STACKS,
+            ring_bytes: if watch.probes { watch.ring_bytes.into() } else { 0 },
+            kernel_stacks: if watch.probes { Options::DEFAULT_STACKS } else { 0 },
             max_frames: tracer_common::wire::MAX_FRAMES as u32,
             look_every_ns: watch.look_every.as_nanos() as u64,
         },

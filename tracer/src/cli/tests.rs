@@ -12,6 +12,7 @@ fn parse(line: &str) -> Result<Command, clap::Error> {
 const WATCH: Watch = Watch {
     duration: None,
     park: false,
+    probes: true,
     look_every: Duration::from_secs(1),
     ring_bytes: 16 << 20,
     debug_dirs: Vec::new(),
@@ -49,6 +50,7 @@ fn attach() {
     let watch = Watch {
         duration: Some(Duration::from_secs(45)),
         park: true,
+        probes: true,
         look_every: Duration::from_secs(5),
         ring_bytes: 1 << 20,
         debug_dirs: vec!["/".into(), "/usr".into()],

@@ -61,6 +61,9 @@ pub struct TargetInfo {
     /// Which facts about the Go runtime's layout were used and where they come from.
     #[prost(string, tag = "19")]
     pub layout_provenance: String,
+    /// No probes were asked for (`--probes off`): all that is known comes from looks.
+    #[prost(bool, tag = "20")]
+    pub looks_only: bool,
 }
 
 /// Limits that bound what a session can know.

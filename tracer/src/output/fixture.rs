@@ -254,6 +254,7 @@ pub fn fixture() -> Snapshot {
             kernel: "6.18.0".into(),
             from_start: false,
             park: false,
+            looks_only: false,
             layout: "table for go1.26".into(),
             gostray_version: "0.1.0".into(),
         },

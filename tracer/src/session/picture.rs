@@ -292,6 +292,7 @@ fn target(s: &Session) -> snapshot::Target {
         kernel: t.kernel.clone(),
         from_start: t.from_start,
         park: t.park,
+        looks_only: t.looks_only,
         layout: t.layout_provenance.clone(),
         gostray_version: t.gostray_version.clone(),
     }

@@ -40,6 +40,8 @@ pub struct Target {
     pub kernel: String,
     pub from_start: bool,
     pub park: bool,
+    /// No probes: all of it is from looks.
+    pub looks_only: bool,
     pub layout: String,
     pub gostray_version: String,
 }

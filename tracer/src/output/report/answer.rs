@@ -158,6 +158,9 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
         }
     }
     what.push(if t.from_start { "from its first goroutine" } else { "attached while it ran" }.to_owned());
+    if t.looks_only {
+        what.push("looked at, without probes".to_owned());
+    }
     for part in [&t.go_version, &t.main_package, &t.exe] {
         if !part.is_empty() {
             what.push(words::clean(part).into_owned());
@@ -175,7 +178,9 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
     if totals.live_extra > 0 {
         counts.push_str(&format!(", {} for cgo callbacks", totals.live_extra));
     }
-    if totals.vanished > 0 {
+    if totals.vanished > 0 && t.looks_only {
+        counts.push_str(&format!(", {} gone", totals.vanished));
+    } else if totals.vanished > 0 {
         counts.push_str(&format!(", {} gone without a death event", totals.vanished));
     }
     if totals.born_unidentified > 0 {

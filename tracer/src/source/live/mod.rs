@@ -1,31 +1,30 @@
-//! The live source: probes and looks on a running process become wire records.
+//! The live source: probes (unless they are not wanted) and looks on a running process become wire records.
 //!
 //! Who drives it decides when: [`Live::drain`] every few milliseconds, [`Live::tick`] each second. Records leave about in
 //! the order of their times, however far the reader is behind (`own`); exact order is `order`'s work, live and in a replay.
 
 mod annotate;
 pub mod fit;
+mod kernel;
 mod own;
 pub mod prepare;
 pub mod spawn;
 
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 
 use thiserror::Error;
 use tracer_common::decode::{bytes_of, wire_len};
-use tracer_common::wire::{self, coro_flag, kind, loss, total};
+use tracer_common::wire::{self, coro_flag, kind, total};
 
-use crate::event::{Event, Note, ProbeSite, WaitReasons, header};
+use crate::event::{Event, Note, WaitReasons, header};
 use crate::memory::goroutines::Looker;
 use crate::memory::selfcheck::Misfit;
 use crate::memory::{MemoryError, ProcessMemory};
-use crate::probe::load::{Events, LoadError, Loaded, Options, Placed};
-use crate::probe::{Plan, Refusal, Role, verify};
+use crate::probe::load::LoadError;
 
 use annotate::{Annotator, time_of};
 use fit::{Fit, Unchecked};
+use kernel::Kernel;
 use own::{Own, Staged};
 pub use prepare::{PrepareError, Prepared};
 
@@ -46,7 +45,7 @@ pub enum LiveError {
     NotBegun { pid: u32, stopped: bool, missing: Misfit },
 }
 
-/// Probes in place and a looker; dropping it removes every probe.
+/// A looker, and probes in place where they are wanted; dropping it removes every probe.
 pub struct Live<'d> {
     pid: u32,
     memory: ProcessMemory,
@@ -60,11 +59,8 @@ pub struct Live<'d> {
     unchecked: Option<Unchecked<'d>>,
     /// As of the last tick.
     births: u64,
-    // Field order is drop order: probes go before the programs and maps they use.
-    probes: Vec<Placed>,
-    events: Events,
-    loaded: Loaded,
-    drops: [u64; loss::KERNEL_COUNT],
+    /// Nothing where only looks are wanted.
+    kernel: Option<Kernel>,
     last_tick: u64,
 }
 
@@ -77,10 +73,8 @@ pub struct Choice {
 }
 
 impl<'d> Live<'d> {
-    /// Loads the programs, confirms every site against the process's memory and places the probes: deaths before
-    /// births, so that whoever is born under the probe also dies under it. `exe` is the file that `prepared` was read from:
-    /// the kernel is given this very inode, so that an exec between the comparison and the probe cannot bring another
-    /// file under it. Writes the session's first records.
+    /// Places the probes, unless only looks are wanted. `exe` is the file that `prepared` was read from. Writes the session's
+    /// first records.
     pub fn start(
         prepared: Prepared<'d>,
         fit: Fit<'d>,
@@ -90,7 +84,7 @@ impl<'d> Live<'d> {
     ) -> Result<Self, LiveError> {
         let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, debug, notes } =
             prepared;
-        let pid = target.pid;
+        let (pid, looks_only) = (target.pid, target.looks_only);
         let now = boot_ns();
         emit(&Event::Target(header(kind::TARGET, target.anchor_boot_ns), Box::new(target)), sink);
         for (code, text) in notes {
@@ -104,59 +98,12 @@ impl<'d> Live<'d> {
             Fit::Later(unchecked) => Some(*unchecked),
         };
         let memory = ProcessMemory::new(pid);
-        let options = Options {
-            ring_bytes: choice.ring_bytes,
-            stacks: choice.stacks,
-            layout: layout.kernel,
-            diagnostics: choice.diagnostics,
+        let kernel = if looks_only {
+            None
+        } else {
+            let target = kernel::Target { pid, exe, binary, layout: &layout, load_bias, memory: &memory };
+            Some(Kernel::start(&target, plan, choice, sink)?)
         };
-        let mut loaded = Loaded::load(&options)?;
-        let events = loaded.take_events()?;
-        let mut probes = Vec::new();
-        let Plan { sites, mut refused, warnings } = plan;
-        for text in warnings {
-            emit(&Event::Note(header(kind::NOTE, now), Note { code: "inlined-copy".to_owned(), text }), sink);
-        }
-        for site in &sites {
-            loaded.ready(site)?;
-        }
-        let path = PathBuf::from(format!("/proc/self/fd/{}", exe.as_raw_fd()));
-        let mut placed = Vec::new();
-        for site in sites {
-            let file = binary.bytes(site.entry, (site.end - site.entry) as usize);
-            let confirmed = file
-                .ok_or_else(|| Refusal::NoBytes { function: site.function.clone() })
-                .and_then(|file| verify::confirm(&site, file, &memory, load_bias));
-            match confirmed {
-                Ok(()) => {
-                    probes.push(loaded.attach(&site, &path, pid)?);
-                    placed.push(site.role);
-                    let e = ProbeSite {
-                        role: site.role.name().to_owned(),
-                        function: site.function,
-                        offset: site.addr - site.entry,
-                        instruction: site.instruction,
-                        cost_class: site.cost.to_string(),
-                        refused_because: String::new(),
-                        file_offset: site.file_offset,
-                    };
-                    emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
-                }
-                Err(refusal) => refused.push((site.role, refusal)),
-            }
-        }
-        for (role, refusal) in &refused {
-            let e = ProbeSite {
-                role: role.name().to_owned(),
-                refused_because: refusal.to_string(),
-                ..ProbeSite::default()
-            };
-            emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
-        }
-        if ![Role::Create, Role::Exit].iter().all(|role| placed.contains(role)) {
-            let because = refused.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");
-            return Err(LiveError::NoSites { because });
-        }
         let annotator = Annotator::new(binary, load_bias, debug);
         let looker = allgs.map(|allgs| Looker::new(layout, allgs));
         let mut live = Self {
@@ -169,10 +116,7 @@ impl<'d> Live<'d> {
             looker,
             unchecked,
             births: 0,
-            probes,
-            events,
-            loaded,
-            drops: [0; loss::KERNEL_COUNT],
+            kernel,
             last_tick: boot_ns(),
         };
         live.tell_wait_reasons();
@@ -211,8 +155,8 @@ impl<'d> Live<'d> {
     /// They are staged; [`release`](Self::release) passes them on. Returns how many it took.
     pub fn drain(&mut self, limit: usize) -> usize {
         let mut taken = 0;
-        while taken < limit && advance(&mut self.events, &mut self.own, &mut self.annotator, &mut self.staged)
-        {
+        let (own, annotator, staged) = (&mut self.own, &mut self.annotator, &mut self.staged);
+        while taken < limit && advance(&mut self.kernel, own, annotator, staged) {
             taken += 1;
         }
         taken
@@ -229,32 +173,27 @@ impl<'d> Live<'d> {
     pub fn tick(&mut self) -> Result<(), LiveError> {
         self.tell_wait_reasons();
         self.counters(boot_ns(), &[0; total::COUNT])?;
-        self.loaded.flush_diagnostics();
+        if let Some(kernel) = &mut self.kernel {
+            kernel.flush_diagnostics();
+        }
         Ok(())
     }
 
     /// What the kernel side has lost and met, and a tick, at `now`. `later` of what it met are left out.
     fn counters(&mut self, now: u64, later: &[u64; total::COUNT]) -> Result<(), LiveError> {
-        let drops = self.loaded.drops()?;
-        for (cause, (new, old)) in drops.iter().zip(&self.drops).enumerate() {
-            if new > old {
-                let e = wire::Loss {
-                    h: header(kind::LOSS, now),
-                    from_ns: self.last_tick,
-                    count: new - old,
-                    cause: cause as u64,
-                };
+        if let Some(kernel) = &mut self.kernel {
+            for (cause, count) in kernel.new_losses()? {
+                let e = wire::Loss { h: header(kind::LOSS, now), from_ns: self.last_tick, count, cause };
                 self.own.push(now, bytes_of(&e));
             }
+            let mut counts = kernel.totals()?;
+            self.births = counts[total::BIRTHS];
+            for (count, later) in counts.iter_mut().zip(later) {
+                *count = count.saturating_sub(*later);
+            }
+            let e = wire::Totals { h: header(kind::TOTALS, now), counts };
+            self.own.push(now, bytes_of(&e));
         }
-        self.drops = drops;
-        let mut counts = self.loaded.totals()?;
-        self.births = counts[total::BIRTHS];
-        for (count, later) in counts.iter_mut().zip(later) {
-            *count = count.saturating_sub(*later);
-        }
-        let e = wire::Totals { h: header(kind::TOTALS, now), counts };
-        self.own.push(now, bytes_of(&e));
         self.own.push(now, bytes_of(&header(kind::TICK, now)));
         self.last_tick = now;
         Ok(())
@@ -266,8 +205,8 @@ impl<'d> Live<'d> {
         let Some(looker) = &mut self.looker else {
             return Ok(());
         };
-        let (events, own, annotator, staged) =
-            (&mut self.events, &mut self.own, &mut self.annotator, &mut self.staged);
+        let (kernel, own, annotator, staged) =
+            (&mut self.kernel, &mut self.own, &mut self.annotator, &mut self.staged);
         let mut record = Vec::with_capacity(1024);
         looker.look(&self.memory, &boot_ns, &mut |event| {
             record.clear();
@@ -275,7 +214,7 @@ impl<'d> Live<'d> {
             own.push(time_of(&record), &record);
             if own.len() >= own::ENOUGH {
                 // Ends: the buffer runs empty or its times pass ours, and either lets ours go.
-                while own.len() > 0 && advance(events, own, annotator, staged) {}
+                while own.len() > 0 && advance(kernel, own, annotator, staged) {}
             }
         })?;
         Ok(())
@@ -301,7 +240,9 @@ impl<'d> Live<'d> {
         ending: Option<(u64, u64)>,
         sink: &mut Sink<'_>,
     ) -> Result<(), LiveError> {
-        self.probes.clear();
+        if let Some(kernel) = &mut self.kernel {
+            kernel.remove_probes();
+        }
         if let Some(unchecked) = self.unchecked.take() {
             self.note(fit::NOTE, unchecked.not_made());
         }
@@ -330,8 +271,13 @@ impl<'d> Live<'d> {
 
 /// Passes on the ring buffer's next record, and before it our own up to its time. False when the buffer is empty; then
 /// nothing older than our own is to come, and they all leave.
-fn advance(events: &mut Events, own: &mut Own, annotator: &mut Annotator<'_>, to: &mut Staged) -> bool {
-    let record = events.next();
+fn advance(
+    kernel: &mut Option<Kernel>,
+    own: &mut Own,
+    annotator: &mut Annotator<'_>,
+    to: &mut Staged,
+) -> bool {
+    let record = kernel.as_mut().and_then(|kernel| kernel.events.next());
     release(record.as_ref().map_or(u64::MAX, |r| time_of(r)), own, annotator, to);
     if let Some(record) = &record {
         annotator.pass(&record[..wire_len(record)], &mut |r| to.push(r));

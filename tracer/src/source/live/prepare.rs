@@ -31,6 +31,8 @@ pub struct Prepared<'d> {
 pub enum PrepareError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error("without probes there is nothing to see: {because}")]
+    NothingToWatchWith { because: String },
 }
 
 /// What the caller knows of the process and its own choices.
@@ -46,6 +48,8 @@ pub struct About {
     pub cpus: u32,
     pub from_start: bool,
     pub park: bool,
+    /// No probes are wanted.
+    pub looks_only: bool,
     pub limits: Limits,
 }
 
@@ -57,6 +61,9 @@ pub fn prepare<'d>(about: About, binary: &'d GoBinary<'d>) -> Result<Prepared<'d
     let allgs = match globals.allgs {
         Ok(at) => Some(at.wrapping_add(about.load_bias)),
         Err(reason) => {
+            if about.looks_only {
+                return Err(PrepareError::NothingToWatchWith { because: reason.to_string() });
+            }
             notes.push((
                 "no-looks",
                 format!("goroutines born before the session stay unknown, and so do wait reasons without `--park on`: {reason}"),
@@ -71,13 +78,13 @@ pub fn prepare<'d>(about: About, binary: &'d GoBinary<'d>) -> Result<Prepared<'d
             None
         }
     };
-    if layout.kernel.m_waitlock == tracer_common::config::ABSENT {
+    if !about.looks_only && layout.kernel.m_waitlock == tracer_common::config::ABSENT {
         notes.push((
             "lock-layout-unknown",
             format!("the address of what a goroutine parks on is not read: it moves between patch releases, and {} was not measured", binary.version()),
         ));
     }
-    let plan = plan(binary, about.park);
+    let plan = if about.looks_only { Plan::default() } else { plan(binary, about.park) };
     let target = TargetInfo {
         pid: about.pid,
         comm: about.comm,
@@ -98,6 +105,7 @@ pub fn prepare<'d>(about: About, binary: &'d GoBinary<'d>) -> Result<Prepared<'d
         command: about.command,
         started_boot_ns: about.started_boot_ns,
         layout_provenance: layout.provenance.clone(),
+        looks_only: about.looks_only,
     };
     Ok(Prepared {
         target,

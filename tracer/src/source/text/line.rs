@@ -234,6 +234,7 @@ fn target(f: &mut Fields) -> Result<TargetInfo, Reason> {
         command: f.text("command")?,
         started_boot_ns: f.number("started")?,
         layout_provenance: f.text("layout")?,
+        looks_only: f.flag("looks-only")?,
     })
 }
 

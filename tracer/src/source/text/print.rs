@@ -74,7 +74,8 @@ fn print_target<'a>(line: &'a mut Line, t: &TargetInfo) -> &'a mut Line {
             .dec("kernel-stacks", l.kernel_stacks.into());
         line.dec("max-frames", l.max_frames.into()).dec("look-every", l.look_every_ns);
     }
-    line.text("command", &t.command).dec("started", t.started_boot_ns).text("layout", &t.layout_provenance)
+    line.text("command", &t.command).dec("started", t.started_boot_ns).text("layout", &t.layout_provenance);
+    line.flag("looks-only", t.looks_only)
 }
 
 fn print_symbol<'a>(line: &'a mut Line, s: &Symbol) -> &'a mut Line {
