@@ -192,7 +192,7 @@ pub fn decode(bytes: &[u8]) -> Result<Fixed<'_>, DecodeError> {
             Fixed::End(end)
         }
         kind::BLOCKED => Fixed::Blocked(exactly(h.kind, bytes)?),
-        kind::TARGET..=kind::NOTE => Fixed::Message(h, &bytes[HEADER..]),
+        kind::TARGET..=kind::LABELS => Fixed::Message(h, &bytes[HEADER..]),
         kind => return Err(DecodeError::UnknownKind { kind }),
     })
 }

@@ -50,6 +50,12 @@ pub mod kind {
     pub const WAIT_REASONS: u8 = 67;
     /// protobuf `Note`
     pub const NOTE: u8 = 68;
+    /// protobuf `Object`: something goroutines wait on, as a look found it
+    pub const OBJECT: u8 = 69;
+    /// protobuf `Waits`: what a goroutine waits on, and which labels it has
+    pub const WAITS: u8 = 70;
+    /// protobuf `Labels`: a set of pprof labels
+    pub const LABELS: u8 = 71;
 }
 
 /// What every event begins with.
@@ -318,3 +324,12 @@ const _: () = {
     assert!(size_of::<LookEdge>() == 56 && size_of::<Loss>() == 56);
     assert!(size_of::<Totals>() == 96 && size_of::<End>() == 48 && size_of::<Blocked>() == 40);
 };
+
+/// Which side of an object a goroutine waits at (protobuf `WaitOn`).
+pub mod side {
+    pub const UNKNOWN: u32 = 0;
+    pub const SEND: u32 = 1;
+    pub const RECEIVE: u32 = 2;
+    /// A lock, a counter, a timer: there is one side only.
+    pub const WAIT: u32 = 3;
+}

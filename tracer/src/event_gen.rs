@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use tracer_common::wire::{self, Header, kind};
 
-use crate::event::message::{Frame, Limits};
-use crate::event::{Event, Note, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons};
+use crate::event::message::{Frame, Label, Limits, WaitOn};
+use crate::event::{
+    Event, Labels, Note, Object, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons, Waits,
+};
 
 fn number() -> BoxedStrategy<u64> {
     prop_oneof![6 => 0u64..12, 2 => 0u64..100_000_000_000, 1 => any::<u64>()].boxed()
@@ -47,6 +49,23 @@ prop_compose! {
                 Limits { ring_bytes, kernel_stacks, max_frames, look_every_ns }
             }),
             command, started_boot_ns: n[3], layout_provenance: layout, looks_only,
+        }
+    }
+}
+
+prop_compose! {
+    fn object()(
+        kind in prop_oneof![4 => Just("channel".to_owned()), 1 => Just("mutex".to_owned()), 1 => text()], peer in text(),
+        n in prop::array::uniform3(number()), m in prop::array::uniform4(small()),
+        signed in any::<(i32, i32, i32, i64)>(), flags in any::<[bool; 4]>(),
+    ) -> Object {
+        let [addr, len, cap] = n;
+        let [elem_size, waiters, value, fd] = m;
+        let [closed, locked, starving, writer] = flags;
+        let (readers, waiting_for_readers, counter, in_ns) = signed;
+        Object {
+            addr, kind, len, cap, closed, elem_size, locked, starving, waiters, readers, writer,
+            waiting_for_readers, counter, value, in_ns, fd, peer,
         }
     }
 }
@@ -131,6 +150,20 @@ pub fn any_event() -> BoxedStrategy<Event> {
         ),
         (header(kind::WAIT_REASONS), prop::collection::vec(text(), 0..5))
             .prop_map(|(h, names)| Event::WaitReasons(h, WaitReasons { names })),
+        (header(kind::OBJECT), object()).prop_map(|(h, object)| Event::Object(h, Box::new(object))),
+        (
+            header(kind::WAITS),
+            prop::collection::vec((number(), 0u32..5).prop_map(|(addr, side)| WaitOn { addr, side }), 0..4),
+            number(),
+            number(),
+        )
+            .prop_map(|(h, on, more, labels)| Event::Waits(h, Waits { on, more, labels })),
+        (
+            header(kind::LABELS),
+            number(),
+            prop::collection::vec((text(), text()).prop_map(|(key, value)| Label { key, value }), 0..3),
+        )
+            .prop_map(|(h, id, labels)| Event::Labels(h, Labels { id, labels })),
         (header(kind::NOTE), text(), text()).prop_map(|(h, code, text)| Event::Note(h, Note { code, text })),
     ];
     prop_oneof![4 => kernel.boxed(), 4 => user.boxed(), 1 => message.boxed()].boxed()

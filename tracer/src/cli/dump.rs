@@ -17,14 +17,14 @@ use self::progress::Progress;
 use self::stop::Stop;
 use super::common::{ColorChoice, directory, look_every};
 use super::core;
-use super::executable::{gone_instead, map, open, recognise, search_notes};
+use super::executable::{gone_instead, map, open, readable, recognise, search_notes};
 use super::print::{Reader, note};
 use crate::dump::{Dump, Filter, filter};
 use crate::event::Note;
 use crate::failure::{Class, Failure};
 use crate::memory::ProcessMemory;
 use crate::output::dump::json::Selection;
-use crate::source::dump::{self as source, Moment, take};
+use crate::source::dump::take;
 use crate::source::live::fit::{self, Tried, Unchecked};
 use crate::symbol::DebugInfo;
 use crate::target::{Incarnation, Target, segments};
@@ -249,7 +249,6 @@ fn with_reader<T>(
     let layout = binary.layout()?;
     let globals = binary.globals();
     let allgs = globals.allgs.map_err(|e| Failure::because(Class::NoSafeSite, e))?.wrapping_add(load_bias);
-    let semtable = globals.semtable.ok().map(|at| at.wrapping_add(load_bias));
     let wait_reasons = globals.wait_reasons.ok().map(|t| (t.addr.wrapping_add(load_bias), t.len));
     let debug = match &search.found {
         Some(file) => DebugInfo::of(&binary).or(|| file.image()),
@@ -268,22 +267,8 @@ fn with_reader<T>(
     let proof = unchecked.prove().map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
     let notes = search_notes(&search).into_iter().map(|(code, text)| Note { code: code.to_owned(), text });
     let memory = ProcessMemory::new(target.pid() as u32);
-    let subject = source::Subject {
-        memory: &memory,
-        moment: Moment::Now,
-        pid: target.pid() as u32,
-        comm: target.comm().to_owned(),
-        exe: target.exe_path().to_string_lossy().into_owned(),
-        binary: &binary,
-        layout: &layout,
-        load_bias,
-        allgs,
-        semtable,
-        wait_reasons,
-        debug: Some(&debug),
-        descriptors: Some(target),
-        notes: std::iter::once(fit::note(&proof)).chain(notes).collect(),
-    };
+    let notes = std::iter::once(fit::note(&proof)).chain(notes).collect();
+    let subject = readable(target, &memory, &binary, &layout, (load_bias, allgs), Some(&debug), notes);
     then(&|| {
         let mut progress = Progress::default();
         let taken = take(&subject, &mut |done, all| progress.hear(done, all));

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use memmap2::Mmap;
 
+use crate::event::Note;
 use crate::failure::{Class, Failure};
-use crate::gobin::{GoBinError, GoBinary};
+use crate::gobin::{GoBinError, GoBinary, Layout};
+use crate::memory::ProcessMemory;
+use crate::source::dump::{Moment, Subject};
+use crate::symbol::DebugSource;
 use crate::target::debug_file::{self, Roots, Search};
 use crate::target::{Environment, Incarnation, Target, TargetError};
 
@@ -50,6 +54,36 @@ pub(super) fn recognise<'d>(
     let root = target.root().ok();
     let roots = Roots { named, target: root.as_ref().map(AsFd::as_fd) };
     with_debug_file(data, target.exe_path(), target.exe(), &roots).map_err(|e| not_readable(target, e))
+}
+
+/// The process as a dump reads it: `at` are its load bias and where the slice header `runtime.allgs` is.
+pub(super) fn readable<'d>(
+    target: &'d Target,
+    memory: &'d ProcessMemory,
+    binary: &'d GoBinary<'d>,
+    layout: &'d Layout,
+    at: (u64, u64),
+    debug: Option<&'d dyn DebugSource>,
+    notes: Vec<Note>,
+) -> Subject<'d> {
+    let (load_bias, allgs) = at;
+    let globals = binary.globals();
+    Subject {
+        memory,
+        moment: Moment::Now,
+        pid: target.pid() as u32,
+        comm: target.comm().to_owned(),
+        exe: target.exe_path().to_string_lossy().into_owned(),
+        binary,
+        layout,
+        load_bias,
+        allgs,
+        semtable: globals.semtable.ok().map(|at| at.wrapping_add(load_bias)),
+        wait_reasons: globals.wait_reasons.ok().map(|t| (t.addr.wrapping_add(load_bias), t.len)),
+        debug,
+        descriptors: Some(target),
+        notes,
+    }
 }
 
 /// An executable and its separate debug file. That is looked for where the executable holds no debug information itself; of

@@ -12,12 +12,13 @@ use nix::unistd::Pid;
 use tracer_common::wire::end;
 
 use super::common::{Show, Watch};
-use super::executable::{gone_instead, map, open, recognise, search_notes};
+use super::executable::{gone_instead, map, open, readable, recognise, search_notes};
 use super::print::note;
 use super::screen::Screen;
 use crate::drive::{self, Caught, Ending, Exit, Pace, View};
 use crate::event::message::Limits;
 use crate::failure::{Class, Failure};
+use crate::memory::ProcessMemory;
 use crate::pipeline::Pipeline;
 use crate::probe::Plan;
 use crate::probe::load::Options;
@@ -110,6 +111,12 @@ pub fn watch(
     };
     let mut prepared = prepare(about, &binary)?;
     prepared.debug = Some(&debug);
+    let memory = ProcessMemory::new(target.pid() as u32);
+    let layout = prepared.layout.clone();
+    let read =
+        |allgs| readable(&target, &memory, &binary, &layout, (load_bias, allgs), Some(&debug), Vec::new());
+    let whole = prepared.allgs.map(read);
+    prepared.subject = whole.as_ref();
     prepared.notes.extend(search_notes(&search));
     give_back(&data);
     let fit = fit(&prepared).map_err(|e| gone_instead(&target).unwrap_or_else(|| e.into()))?;

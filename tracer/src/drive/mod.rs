@@ -115,7 +115,7 @@ async fn watch_on(
     let mut next_look = Instant::now();
     let end_at = |reason, code| Ending { reason, code };
     // Who lives now is known from now on; until the first tick many would have ended, and nobody would know which.
-    look(live)?;
+    look(live, false)?;
 
     let ending = loop {
         tokio::select! {
@@ -139,7 +139,7 @@ async fn watch_on(
                 live.drain(DRAIN_LIMIT);
                 if Instant::now() >= next_look {
                     next_look = Instant::now() + pace.look_every;
-                    look(live)?;
+                    look(live, false)?;
                 }
                 live.tick()?;
                 // What is shown next is to know of this tick, unless the reader is far behind.
@@ -167,7 +167,7 @@ async fn watch_on(
     };
     if matches!(ending.reason, end::ASKED | end::DURATION) {
         // The report shows what they wait for at its end, not up to a second before.
-        look(live)?;
+        look(live, true)?;
         live.drain(usize::MAX);
         if !still_the_same(live, target, sink, same_ns) {
             return Ok(end_at(end::TARGET_EXECED, 0));
@@ -199,8 +199,8 @@ fn check_fit(live: &mut Live<'_>, target: &Target) -> Result<(), DriveError> {
 }
 
 /// A look. A process that is gone meanwhile is no error: the pidfd tells it next.
-fn look(live: &mut Live<'_>) -> Result<(), DriveError> {
-    match live.look() {
+fn look(live: &mut Live<'_>, closing: bool) -> Result<(), DriveError> {
+    match live.look(closing) {
         Ok(()) | Err(LiveError::Look(MemoryError::Gone)) => Ok(()),
         Err(e) => Err(e.into()),
     }

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod group;
 pub mod places;
 pub mod status;
+mod told;
 
 pub use filter::Filter;
 pub use group::{Group, groups};

@@ -166,3 +166,92 @@ pub struct Note {
     #[prost(string, tag = "2")]
     pub text: String,
 }
+
+/// Something that goroutines wait on, as a look found it. It is what it is until it is told anew.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Object {
+    /// Where it is; with `kind` its identity. 0 for nil channels.
+    #[prost(uint64, tag = "1")]
+    pub addr: u64,
+    /// `channel`, `forever`, `mutex`, `rw-mutex`, `wait-group`, `cond`, `semaphore`, `timer` or `descriptor`.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// Of a channel: buffered elements, room for them, closed, bytes of an element.
+    #[prost(uint64, tag = "3")]
+    pub len: u64,
+    #[prost(uint64, tag = "4")]
+    pub cap: u64,
+    #[prost(bool, tag = "5")]
+    pub closed: bool,
+    #[prost(uint32, tag = "6")]
+    pub elem_size: u32,
+    /// Of a mutex.
+    #[prost(bool, tag = "7")]
+    pub locked: bool,
+    #[prost(bool, tag = "8")]
+    pub starving: bool,
+    /// Of a mutex, wait group, condition: as it counts them itself.
+    #[prost(uint32, tag = "9")]
+    pub waiters: u32,
+    /// Of a readers/writer mutex; negative: a writer has it or waits.
+    #[prost(sint32, tag = "10")]
+    pub readers: i32,
+    #[prost(bool, tag = "11")]
+    pub writer: bool,
+    #[prost(sint32, tag = "12")]
+    pub waiting_for_readers: i32,
+    /// Of a wait group.
+    #[prost(sint32, tag = "13")]
+    pub counter: i32,
+    /// Of a semaphore.
+    #[prost(uint32, tag = "14")]
+    pub value: u32,
+    /// Of a timer: nanoseconds from the look until it fires; negative: it should have.
+    #[prost(sint64, tag = "15")]
+    pub in_ns: i64,
+    /// Of a descriptor; `peer` as `/proc/PID/net` tells it, else empty.
+    #[prost(uint32, tag = "16")]
+    pub fd: u32,
+    #[prost(string, tag = "17")]
+    pub peer: String,
+}
+
+/// What the goroutine of the header waits on, since it is parked as it is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Waits {
+    #[prost(message, repeated, tag = "1")]
+    pub on: Vec<WaitOn>,
+    /// Cases of a `select` beyond the first ones, which stand in `on`.
+    #[prost(uint64, tag = "2")]
+    pub more: u64,
+    /// Id of its [`Labels`]; 0: it has none.
+    #[prost(uint64, tag = "3")]
+    pub labels: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct WaitOn {
+    /// The [`Object`]'s address.
+    #[prost(uint64, tag = "1")]
+    pub addr: u64,
+    /// `wire::side`
+    #[prost(uint32, tag = "2")]
+    pub side: u32,
+}
+
+/// A set of pprof labels, each key once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Labels {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub labels: Vec<Label>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Label {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tracer_common::decode::{self, Fixed};
 use tracer_common::wire::{self, Header};
 
-pub use message::{Note, ProbeSite, Symbol, TargetInfo, WaitReasons};
+pub use message::{Labels, Note, Object, ProbeSite, Symbol, TargetInfo, WaitReasons, Waits};
 
 /// A valid event. Times are `CLOCK_BOOTTIME` nanoseconds, stacks are return addresses innermost first.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,9 @@ pub enum Event {
     ProbeSite(Header, ProbeSite),
     WaitReasons(Header, WaitReasons),
     Note(Header, Note),
+    Object(Header, Box<Object>),
+    Waits(Header, Waits),
+    Labels(Header, Labels),
 }
 
 /// Gives a stack id its frames; `h.flags` says how the walk ended (`wire::stack_end`).
@@ -93,6 +96,9 @@ impl Event {
                     wire::kind::PROBE_SITE => Self::ProbeSite(h, ProbeSite::decode(body).map_err(bad)?),
                     wire::kind::WAIT_REASONS => Self::WaitReasons(h, WaitReasons::decode(body).map_err(bad)?),
                     wire::kind::NOTE => Self::Note(h, Note::decode(body).map_err(bad)?),
+                    wire::kind::OBJECT => Self::Object(h, Box::new(Object::decode(body).map_err(bad)?)),
+                    wire::kind::WAITS => Self::Waits(h, Waits::decode(body).map_err(bad)?),
+                    wire::kind::LABELS => Self::Labels(h, Labels::decode(body).map_err(bad)?),
                     kind => return Err(decode::DecodeError::UnknownKind { kind }.into()),
                 }
             }
@@ -122,6 +128,9 @@ impl Event {
             Self::ProbeSite(h, m) => message_into(h, m, out),
             Self::WaitReasons(h, m) => message_into(h, m, out),
             Self::Note(h, m) => message_into(h, m, out),
+            Self::Object(h, m) => message_into(h, m.as_ref(), out),
+            Self::Waits(h, m) => message_into(h, m, out),
+            Self::Labels(h, m) => message_into(h, m, out),
         }
     }
 
@@ -147,7 +156,10 @@ impl Event {
             | Self::Symbol(h, _)
             | Self::ProbeSite(h, _)
             | Self::WaitReasons(h, _)
-            | Self::Note(h, _) => h,
+            | Self::Note(h, _)
+            | Self::Object(h, _)
+            | Self::Waits(h, _)
+            | Self::Labels(h, _) => h,
         }
     }
 

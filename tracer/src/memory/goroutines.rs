@@ -8,31 +8,58 @@
 //! - Living ones are stamped with a time before the read, gone ones with a time after it, so that a birth or death
 //!   event from the kernel always finds its right place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 
 use tracer_common::wire::{self, Header, LookEdge, MAX_FRAMES, Seen, kind, stack_end};
 
 use super::allgs::{self, AllGs};
+use super::g::{self, G};
 use super::{MemoryError, ReadMemory};
-use crate::event::{Event, StackDef, status};
+use crate::dump::{Dump, Goroutine, Stack, Status, Trace};
+use crate::event::message::{Label, WaitOn};
+use crate::event::{Event, Labels, StackDef, Waits, status};
 use crate::gobin::Layout;
 
 /// g structs read by one system call.
 const BATCH: usize = 1024;
-/// Blocked stacks read for one `go` statement and wait reason.
-const EXAMPLES: u8 = 2;
-/// Blocked stacks read in one look at most, so that a look stays cheap.
-const EXAMPLES_PER_LOOK: usize = 64;
-/// How much of a blocked goroutine's stack is read at most.
-const MAX_STACK_READ: u64 = 32 << 10;
+/// Goroutines whose stacks are read before they are told.
+const CHUNK: usize = 1 << 16;
+/// Channels of one `select` that are told; the others are counted.
+const MAX_CASES: usize = 64;
+
+/// Reads the stacks of goroutines and what they wait on.
+pub trait Detail {
+    /// Those of these goroutines that are alive, by the addresses of their g's. `ask` the kernel which descriptors they wait
+    /// for, too.
+    fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError>;
+}
+
+/// What a look is to tell besides states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Stacks and objects of those that have not moved since the last look (in the first look: of all that wait), as far as
+    /// they were not told.
+    AtRest { ask: bool },
+    /// Of all that wait.
+    All,
+}
 
 /// What was last seen in a slot of `allgs`.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     /// 0: nobody alive.
     goid: u64,
-    status: u32,
+    status: u8,
     reason: u8,
+    /// It waits on something that was not told: the kernel was not asked.
+    unasked: bool,
+    /// Hash of the g's bytes: the same as long as nothing happens to it, not even by the collector.
+    bytes: u32,
+    /// Hash of what is the same as long as it does not run.
+    place: u32,
+    /// Hash of the stack and the objects that were told of it; 0: none were.
+    told: u32,
 }
 
 /// Reads all goroutines again and again and tells what changed.
@@ -42,23 +69,11 @@ pub struct Looker {
     allgs: u64,
     slots: Vec<Slot>,
     seq: u64,
-    examples: HashMap<(u64, u8), u8>,
-    stacks: HashMap<u64, ()>,
+    stacks: HashSet<u64>,
+    labels: HashSet<u64>,
     // Reused from look to look.
     pointers: Vec<u8>,
     room: Vec<u8>,
-}
-
-/// The fields of a g that a look uses.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct G {
-    goid: u64,
-    parent: u64,
-    gopc: u64,
-    start_pc: u64,
-    wait_since: u64,
-    status: u32,
-    reason: u8,
 }
 
 /// What reading a g again came to.
@@ -69,14 +84,17 @@ enum Settled {
     InMotion,
 }
 
-impl G {
-    fn alive(&self) -> bool {
-        !matches!(self.status, status::IDLE | status::DEAD | status::DEAD_EXTRA)
-    }
-    /// Equal in what never changes while a goroutine lives.
-    fn same_goroutine(&self, other: &Self) -> bool {
-        (self.goid, self.gopc, self.start_pc) == (other.goid, other.gopc, other.start_pc) && other.alive()
-    }
+fn is_alive(g: &G) -> bool {
+    Status::of(g.raw_status).is_alive()
+}
+
+/// Equal in what never changes while a goroutine lives.
+fn same_goroutine(a: &G, b: &G) -> bool {
+    (a.goid, a.gopc, a.startpc) == (b.goid, b.gopc, b.startpc) && is_alive(b)
+}
+
+fn waits(g: &G) -> bool {
+    matches!(g.status(), status::WAITING | status::LEAKED)
 }
 
 impl Looker {
@@ -87,8 +105,8 @@ impl Looker {
             allgs,
             slots: Vec::new(),
             seq: 0,
-            examples: HashMap::new(),
-            stacks: HashMap::new(),
+            stacks: HashSet::new(),
+            labels: HashSet::new(),
             pointers: Vec::new(),
             room: Vec::new(),
         }
@@ -98,6 +116,7 @@ impl Looker {
     pub fn look(
         &mut self,
         memory: &dyn ReadMemory,
+        detail: Option<(&mut dyn Detail, Depth)>,
         now: &dyn Fn() -> u64,
         out: &mut dyn FnMut(Event),
     ) -> Result<(), MemoryError> {
@@ -111,7 +130,7 @@ impl Looker {
         };
         out(Event::LookBegin(edge(kind::LOOK_BEGIN, now(), 0, 0)));
 
-        let (read, unreadable) = match self.walk(memory, now, out) {
+        let (read, unreadable) = match self.walk(memory, detail, now, out) {
             Ok(counts) => counts,
             Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => return Err(e),
             // Told as a look that saw nothing of those it knew of: the next one may.
@@ -127,6 +146,7 @@ impl Looker {
     fn walk(
         &mut self,
         memory: &dyn ReadMemory,
+        detail: Option<(&mut dyn Detail, Depth)>,
         now: &dyn Fn() -> u64,
         out: &mut dyn FnMut(Event),
     ) -> Result<(u64, u64), MemoryError> {
@@ -136,32 +156,38 @@ impl Looker {
         };
         self.slots.resize(self.slots.len().max(addrs.len()), Slot::default());
         let mut unreadable = 0;
-        let mut wants_stack = Vec::new();
+        let mut wanted = Vec::new();
+        let depth = detail.as_ref().map(|(_, depth)| *depth);
         for (batch, addrs) in addrs.chunks(BATCH).enumerate() {
-            unreadable += self.batch(memory, now, batch * BATCH, addrs, &mut wants_stack, out)?;
+            unreadable += self.batch(memory, now, batch * BATCH, addrs, depth, &mut wanted, out)?;
         }
-        for (addr, g) in wants_stack {
-            self.example(memory, now, addr, &g, out);
+        if let Some((detail, depth)) = detail {
+            let ask = depth != Depth::AtRest { ask: false };
+            for chunk in wanted.chunks(CHUNK) {
+                self.details(detail, ask, now, chunk, out)?;
+            }
         }
         Ok((addrs.len() as u64, unreadable))
     }
 
+    /// How many could not be read. Slots and addresses of those whose stacks are wanted go to `wanted`.
+    #[expect(clippy::too_many_arguments, reason = "one step of `walk`")]
     fn batch(
         &mut self,
         memory: &dyn ReadMemory,
         now: &dyn Fn() -> u64,
         first: usize,
         addrs: &[u64],
-        wants_stack: &mut Vec<(u64, G)>,
+        depth: Option<Depth>,
+        wanted: &mut Vec<(usize, u64)>,
         out: &mut dyn FnMut(Event),
     ) -> Result<u64, MemoryError> {
-        let (from, size) = self.window();
-        let at: Vec<u64> = addrs.iter().map(|a| a.wrapping_add(from)).collect();
+        let size = g::window(&self.layout);
         let mut room = std::mem::take(&mut self.room);
         room.resize(addrs.len() * size, 0);
         let mut ok = vec![false; addrs.len()];
         let before = now();
-        memory.read_each(&at, size, &mut room, &mut ok)?;
+        memory.read_each(addrs, size, &mut room, &mut ok)?;
         let after = now();
         let mut unreadable = 0;
         for (i, addr) in addrs.iter().enumerate() {
@@ -169,21 +195,29 @@ impl Looker {
                 unreadable += 1;
                 continue;
             }
-            let mut g = self.parse(&room[i * size..(i + 1) * size]);
+            let bytes = &room[i * size..(i + 1) * size];
+            let mut g = G::parse(*addr, bytes, &self.layout);
             let slot = self.slots[first + i];
-            let alive = g.alive() && g.goid != 0;
+            let alive = is_alive(&g) && g.goid != 0;
             if slot.goid != 0 && (!alive || g.goid != slot.goid) {
                 // What stands in the g now is, if anybody's, its next owner's.
-                let gone = G { goid: slot.goid, status: status::DEAD, ..G::default() };
-                out(Event::State(seen(kind::STATE, after, *addr, &gone)));
+                out(Event::State(gone(after, *addr, slot.goid)));
                 self.slots[first + i] = Slot::default();
             }
             if !alive {
                 continue;
             }
+            let mut now_there = Slot {
+                goid: g.goid,
+                status: g.status() as u8,
+                reason: g.reason,
+                bytes: hash(bytes),
+                place: place(&g),
+                ..slot
+            };
             if g.goid != slot.goid {
                 // Not known here: the goid may still be the last owner's.
-                match self.settle(memory, addr.wrapping_add(from), g)? {
+                match self.settle(memory, g)? {
                     Settled::Is(settled) => g = settled,
                     Settled::Ended => continue,
                     Settled::InMotion => {
@@ -191,38 +225,47 @@ impl Looker {
                         continue;
                     }
                 }
-                out(Event::Seen(seen(kind::SEEN, before, *addr, &g)));
-            } else if (g.status, g.reason) != (slot.status, slot.reason) {
-                out(Event::State(seen(kind::STATE, before, *addr, &g)));
-            } else if g.status == status::WAITING
-                && wants_stack.len() < EXAMPLES_PER_LOOK
-                && self.examples.get(&(g.gopc, g.reason)).is_none_or(|n| *n < EXAMPLES)
+                now_there = Slot { goid: g.goid, unasked: false, told: 0, ..now_there };
+                out(Event::Seen(seen(kind::SEEN, before, &g)));
+            } else if (now_there.status, now_there.reason) != (slot.status, slot.reason)
+                || waits(&g) && now_there.place != slot.place
             {
-                // It has waited since the last look at least: worth an example.
-                *self.examples.entry((g.gopc, g.reason)).or_default() += 1;
-                wants_stack.push((*addr, g));
+                // What was told of it is no longer so.
+                (now_there.unasked, now_there.told) = (false, 0);
+                out(Event::State(seen(kind::STATE, before, &g)));
             }
-            self.slots[first + i] = Slot { goid: g.goid, status: g.status, reason: g.reason };
+            let rests = self.seq == 1 || (now_there.goid, now_there.bytes) == (slot.goid, slot.bytes);
+            let wants = match depth {
+                None => false,
+                Some(Depth::All) => true,
+                Some(Depth::AtRest { ask }) => rests && (now_there.told == 0 || ask && now_there.unasked),
+            };
+            // One whose bytes alone have changed may have been at the same place by another way.
+            let doubtful = now_there.told != 0 && now_there.bytes != slot.bytes;
+            if waits(&g) && depth.is_some() && (wants || doubtful) {
+                wanted.push((first + i, *addr));
+            }
+            self.slots[first + i] = now_there;
         }
         self.room = room;
         Ok(unreadable)
     }
 
-    /// Reads a g until two reads agree on who it is. `at` is where [`window`](Self::window) begins in it.
-    fn settle(&self, memory: &dyn ReadMemory, at: u64, first: G) -> Result<Settled, MemoryError> {
-        let mut bytes = vec![0; self.window().1];
+    /// Reads a g until two reads agree on who it is.
+    fn settle(&self, memory: &dyn ReadMemory, first: G) -> Result<Settled, MemoryError> {
+        let mut bytes = vec![0; g::window(&self.layout)];
         let mut last = first;
         for _ in 0..3 {
-            match memory.read(at, &mut bytes) {
+            match memory.read(first.addr, &mut bytes) {
                 Ok(()) => {}
                 Err(MemoryError::Gone) => return Err(MemoryError::Gone),
                 Err(_) => return Ok(Settled::InMotion),
             }
-            let again = self.parse(&bytes);
-            if !again.alive() {
+            let again = G::parse(first.addr, &bytes, &self.layout);
+            if !is_alive(&again) {
                 return Ok(Settled::Ended);
             }
-            if last.same_goroutine(&again) {
+            if same_goroutine(&last, &again) {
                 return Ok(Settled::Is(again));
             }
             last = again;
@@ -230,111 +273,150 @@ impl Looker {
         Ok(Settled::InMotion)
     }
 
-    /// The part of a g that is read: from its status to its start function.
-    fn window(&self) -> (u64, usize) {
-        let l = &self.layout;
-        let from = l.g_status.min(l.kernel.g_goid);
-        let to = l.kernel.g_startpc.max(l.kernel.g_gopc) + 8;
-        (from.into(), (to - from) as usize)
-    }
-
-    fn parse(&self, bytes: &[u8]) -> G {
-        let (from, _) = self.window();
-        let l = &self.layout;
-        let u64_at = |offset: u32| {
-            let at = (u64::from(offset).wrapping_sub(from)) as usize;
-            bytes.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap_or_default()))
-        };
-        let parent = l.kernel.g_parent_goid;
-        G {
-            goid: u64_at(l.kernel.g_goid),
-            parent: if parent == tracer_common::config::ABSENT { 0 } else { u64_at(parent) },
-            gopc: u64_at(l.kernel.g_gopc),
-            start_pc: u64_at(l.kernel.g_startpc),
-            wait_since: u64_at(l.g_waitsince),
-            status: u64_at(l.g_status) as u32 & !status::SCAN_BIT,
-            reason: bytes.get((u64::from(l.kernel.g_waitreason) - from) as usize).copied().unwrap_or(0),
-        }
-    }
-
-    /// Reads the stack of a goroutine that waits, and tells it if the goroutine still waits the same way afterwards.
-    fn example(
+    /// Tells the stacks of these goroutines and what they wait on, where that is not what was told of them.
+    fn details(
         &mut self,
-        memory: &dyn ReadMemory,
+        detail: &mut dyn Detail,
+        ask: bool,
         now: &dyn Fn() -> u64,
-        addr: u64,
-        g: &G,
+        wanted: &[(usize, u64)],
         out: &mut dyn FnMut(Event),
-    ) {
+    ) -> Result<(), MemoryError> {
         let time_ns = now();
-        let Some((frames, end)) = self.blocked_stack(memory, addr, g) else {
-            return;
-        };
-        let stack = stack_id(&frames, end);
-        let h =
-            Header { time_ns, goid: g.goid, g: addr, kind: kind::STACK_DEF, flags: end, ..Header::default() };
-        if self.stacks.insert(stack, ()).is_none() {
-            out(Event::StackDef(StackDef { h, stack, frames }));
-        }
-        let h = Header { kind: kind::BLOCKED, flags: 0, ..h };
-        out(Event::Blocked(wire::Blocked { h, stack }));
-    }
-
-    /// Frames by frame pointers: right for goroutines parked in `gopark`. Innermost first; the first is `sched.pc`.
-    fn blocked_stack(&self, memory: &dyn ReadMemory, addr: u64, g: &G) -> Option<(Vec<u64>, u8)> {
-        let l = &self.layout;
-        let state = || {
-            let field = |offset: u32| memory.read_u64(addr.wrapping_add(offset.into())).ok();
-            Some([
-                field(l.kernel.g_goid)?,
-                u64::from(field(l.g_status)? as u32 & !status::SCAN_BIT),
-                field(l.kernel.g_stack_lo)?,
-                field(l.kernel.g_stack_hi)?,
-                field(l.g_sched_sp)?,
-                field(l.g_sched_pc)?,
-                field(l.kernel.g_sched_bp)?,
-            ])
-        };
-        let first = state()?;
-        let [goid, now_status, lo, hi, sp, pc, mut fp] = first;
-        if goid != g.goid || now_status != u64::from(status::WAITING) || sp < lo || sp >= hi {
-            return None;
-        }
-        let mut copy = vec![0; (hi - sp).min(MAX_STACK_READ) as usize];
-        memory.read(sp, &mut copy).ok()?;
-        let mut frames = vec![pc];
-        let mut end = stack_end::TOO_DEEP;
-        while frames.len() < MAX_FRAMES {
-            let Some(b) = fp.checked_sub(sp).and_then(|at| copy.get(at as usize..at as usize + 16)) else {
-                end = stack_end::OUT_OF_BOUNDS;
-                break;
-            };
-            let (next, ra) = b.split_at(8);
-            let next = u64::from_le_bytes(next.try_into().ok()?);
-            frames.push(u64::from_le_bytes(ra.try_into().ok()?));
-            if next == 0 {
-                end = stack_end::COMPLETE;
-                break;
+        let at: HashMap<u64, usize> = wanted.iter().map(|(slot, addr)| (*addr, *slot)).collect();
+        let Self { slots, stacks, labels: known_labels, .. } = self;
+        let addrs: Vec<u64> = wanted.iter().map(|(_, addr)| *addr).collect();
+        let dump = detail.read(&addrs, ask)?;
+        let mut objects_told = HashSet::new();
+        let mut stack_ids: HashMap<u32, Option<u64>> = HashMap::new();
+        for g in &dump.goroutines {
+            let Some(slot) = at.get(&g.g).and_then(|i| slots.get_mut(*i)) else { continue };
+            // It has gone on meanwhile, or the next look would say so.
+            if g.goid != slot.goid || !matches!(g.status, Status::Waiting | Status::Leaked) {
+                continue;
             }
-            if next <= fp {
-                end = stack_end::OUT_OF_BOUNDS;
-                break;
+            let h = Header { time_ns, goid: g.goid, g: g.g, ..Header::default() };
+            let stack = g.trace.stack().and_then(|at| {
+                *stack_ids.entry(at).or_insert_with(|| {
+                    let (frames, end) = frames(dump.stacks.get(at as usize)?, &g.trace);
+                    let stack = stack_id(&frames, end);
+                    if stacks.insert(stack) {
+                        let h = Header { kind: kind::STACK_DEF, flags: end, ..h };
+                        out(Event::StackDef(StackDef { h, stack, frames }));
+                    }
+                    Some(stack)
+                })
+            });
+            let labels = labels_of(known_labels, &dump, g, &h, out);
+            let mut on: Vec<WaitOn> = Vec::new();
+            for wait in &g.waits_on {
+                if let Some(object) = dump.objects.get(wait.object as usize) {
+                    on.push(WaitOn { addr: object.addr, side: wait.side.tell() });
+                }
             }
-            fp = next;
+            let more = on.len().saturating_sub(MAX_CASES) as u64;
+            on.truncate(MAX_CASES);
+            slot.unasked = on.is_empty() && !ask;
+            let told = told(stack, &on, labels);
+            if slot.told == told {
+                continue;
+            }
+            slot.told = told;
+            for wait in g.waits_on.iter().take(MAX_CASES).filter(|w| objects_told.insert(w.object)) {
+                if let Some(object) = dump.objects.get(wait.object as usize) {
+                    let h = Header { kind: kind::OBJECT, goid: 0, g: 0, ..h };
+                    out(Event::Object(h, Box::new(object.kind.tell(object.addr))));
+                }
+            }
+            let blocked = Header { kind: kind::BLOCKED, ..h };
+            out(Event::Blocked(wire::Blocked { h: blocked, stack: stack.unwrap_or(0) }));
+            out(Event::Waits(Header { kind: kind::WAITS, ..h }, Waits { on, more, labels }));
         }
-        // It may have run and parked again meanwhile, or its stack may have been moved.
-        (state()? == first).then_some((frames, end))
+        Ok(())
     }
 }
 
-fn seen(kind: u8, time_ns: u64, addr: u64, g: &G) -> Seen {
+/// The id of a goroutine's labels; tells them where they are new.
+fn labels_of(
+    known: &mut HashSet<u64>,
+    dump: &Dump,
+    g: &Goroutine,
+    h: &Header,
+    out: &mut dyn FnMut(Event),
+) -> u64 {
+    let Some(labels) = dump.labels(g) else { return 0 };
+    let mut hasher = DefaultHasher::new();
+    for text in labels.iter().flat_map(|(key, value)| [key, value]) {
+        hasher.write(text.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    let id = hasher.finish().max(1);
+    if known.insert(id) {
+        let label = |(key, value): (&String, &String)| Label { key: key.clone(), value: value.clone() };
+        let labels = labels.iter().map(label).collect();
+        let h = Header { kind: kind::LABELS, goid: 0, g: 0, ..*h };
+        out(Event::Labels(h, Labels { id, labels }));
+    }
+    id
+}
+
+/// The frames as the stream has them: all are return addresses, so that one behind an instruction that was next stands for
+/// it; and how they end.
+fn frames(stack: &Stack, trace: &Trace) -> (Vec<u64>, u8) {
+    let frames = stack.pcs.iter().map(|pc| pc.pc.wrapping_add(u64::from(pc.exact)));
+    let cut = stack.left_out.as_ref().map_or(stack.pcs.len(), |left_out| left_out.after);
+    let frames: Vec<u64> = frames.take(cut.min(MAX_FRAMES)).collect();
+    let end = match trace {
+        _ if frames.len() < stack.pcs.len() => stack_end::TOO_DEEP,
+        Trace::Whole(_) => stack_end::COMPLETE,
+        _ => stack_end::OUT_OF_BOUNDS,
+    };
+    (frames, end)
+}
+
+fn hash(bytes: &[u8]) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish() as u32
+}
+
+/// What changes when a goroutine that waits has run and waits again; the collector changes none of it. The same may mean that
+/// it has not run, or that it has come back to where it was.
+fn place(g: &G) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    for word in [g.hi.wrapping_sub(g.sp), g.pc, g.waiting] {
+        hasher.write_u64(word);
+    }
+    hasher.finish() as u32
+}
+
+fn told(stack: Option<u64>, on: &[WaitOn], labels: u64) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(stack.unwrap_or(0));
+    for on in on {
+        hasher.write_u64(on.addr);
+        hasher.write_u32(on.side);
+    }
+    hasher.write_u64(labels);
+    (hasher.finish() as u32).max(1)
+}
+
+fn gone(time_ns: u64, addr: u64, goid: u64) -> Seen {
     Seen {
-        h: Header { time_ns, goid: g.goid, g: addr, kind, ..Header::default() },
-        parent_goid: g.parent,
+        h: Header { time_ns, goid, g: addr, kind: kind::STATE, ..Header::default() },
+        status: status::DEAD,
+        ..Seen::default()
+    }
+}
+
+fn seen(kind: u8, time_ns: u64, g: &G) -> Seen {
+    Seen {
+        h: Header { time_ns, goid: g.goid, g: g.addr, kind, ..Header::default() },
+        parent_goid: g.parent.unwrap_or(0),
         gopc: g.gopc,
-        start_pc: g.start_pc,
-        wait_since: g.wait_since,
-        status: g.status,
+        start_pc: g.startpc,
+        wait_since: g.waitsince,
+        status: g.status(),
         reason: g.reason.into(),
     }
 }

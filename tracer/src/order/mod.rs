@@ -79,6 +79,7 @@ pub fn is_definition(event: &Event) -> bool {
             | Event::ProbeSite(..)
             | Event::WaitReasons(..)
             | Event::Note(..)
+            | Event::Labels(..)
     )
 }
 

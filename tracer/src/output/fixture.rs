@@ -55,6 +55,7 @@ pub fn site(id: &str, kind: VerdictKind, created_at: Frame, live: u64) -> Site {
         vanished: 0,
         found: 0,
         past_waits: None,
+        labels: Vec::new(),
     }
 }
 
@@ -110,8 +111,21 @@ fn leak() -> Site {
                     [21_000 * MS, 39_100 * MS, 43_900 * MS, 44_100 * MS, 44_200 * MS],
                 )),
                 at_least: true,
+                on: Some(WaitedOn {
+                    objects: 2,
+                    known: 809,
+                    most: vec![
+                        waited_object("channel", Some(0xc000_1000), 808, "unbuffered"),
+                        WaitedObject {
+                            senders: 0,
+                            ..waited_object("forever", None, 1, "nothing can end it")
+                        },
+                    ],
+                }),
                 example: Some(Blocked {
                     goid: 1337,
+                    alike: 808,
+                    stacks: 2,
                     stack: Stack {
                         frames: vec![
                             frame("runtime.gopark", "/usr/lib/go/src/runtime/proc.go", 462),
@@ -122,9 +136,29 @@ fn leak() -> Site {
                     },
                 }),
             },
-            Wait { reason: "<runnable>".into(), count: 2, waited: None, at_least: false, example: None },
+            Wait {
+                reason: "<runnable>".into(),
+                count: 2,
+                waited: None,
+                at_least: false,
+                on: None,
+                example: None,
+            },
         ],
+        labels: vec![Label { key: "tenant".into(), value: "blue".into(), goroutines: 700 }],
         ..site("5e1f0c9a2b7d4418", VerdictKind::Leak, created_at, 812)
+    }
+}
+
+fn waited_object(kind: &'static str, addr: Option<u64>, goroutines: u64, state: &str) -> WaitedObject {
+    WaitedObject {
+        goroutines,
+        side: "send",
+        addr,
+        senders: goroutines,
+        receivers: 0,
+        kind,
+        state: state.into(),
     }
 }
 
@@ -158,6 +192,7 @@ fn suspect() -> Site {
             count: 24,
             waited: Some(percentiles(24, [8 * S, 9 * S, 44 * S, 44 * S, 44 * S])),
             at_least: false,
+            on: None,
             example: None,
         }],
         ..site("91b2aa0457fe0031", VerdictKind::Suspect, created_at, 24)
@@ -275,6 +310,15 @@ pub fn fixture() -> Snapshot {
             found: 2,
             born_unidentified: 1,
             died_unattributed: 4,
+        },
+        looks: Looks {
+            count: 45,
+            every_ns: S,
+            disagreements: Some(Disagreements {
+                births_not_told: 2,
+                deaths_not_told: 1,
+                waits_not_told: Some(0),
+            }),
         },
         losses: vec![Loss {
             cause: "birth-ring-full",

@@ -2,12 +2,13 @@
 
 use tracer_common::wire::{self, birth_flag, coro_flag, loss};
 
-use crate::event::{Note, ProbeSite, status};
+use crate::event::{Note, ProbeSite, Waits, status};
 
 use crate::analysis;
 
 use super::Session;
 use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE};
+use super::objects::On;
 use super::recent::Gone;
 use super::sites::{NoStack, SiteKey};
 use super::waits;
@@ -90,6 +91,7 @@ impl Session {
 
     pub(super) fn death(&mut self, goid: u64, t: u64) {
         if let Some(g) = self.goroutines.remove(&goid) {
+            self.objects.leave(g.on);
             self.counts.died += 1;
             if let Some(site) = self.sites.get_mut(g.site) {
                 site.leave(g.born, t, false);
@@ -155,7 +157,8 @@ impl Session {
             site.past_waits.record(t.saturating_sub(was.since_ns));
         }
         g.activity = Activity { doing, since_ns: t, at_least: false };
-        g.blocked = 0;
+        g.doubted = false;
+        self.objects.leave(g.unblock());
     }
 
     /// What a look read. `new` when the looker had not known the goroutine before.
@@ -192,8 +195,11 @@ impl Session {
                     g.activity.since_ns = was.since_ns.min(t);
                 }
             } else if was.doing == Doing::NotSeen || was.at_least || was.since_ns < t {
+                // A wait that no probe told of, once nothing more comes of it, is a disagreement.
+                g.doubted =
+                    !was.at_least && was.doing != Doing::NotSeen && matches!(doing, Doing::Waiting(_));
                 g.activity = Activity { doing, since_ns: t, at_least: true };
-                g.blocked = 0;
+                self.objects.leave(g.unblock());
             }
             return;
         }
@@ -220,6 +226,15 @@ impl Session {
         self.enter(goid, key, (e.gopc, e.start_pc), born, doing, t);
     }
 
+    pub(super) fn waits(&mut self, goid: u64, waits: Waits) {
+        let Some(g) = self.goroutines.get_mut(&goid) else { return };
+        g.labels = waits.labels;
+        // The new ones enter first: an object that is in both stays.
+        let on = self.objects.enter(waits.on);
+        let old = std::mem::replace(&mut g.on, on);
+        self.objects.leave(old);
+    }
+
     /// A look no longer finds a goroutine.
     fn vanish(&mut self, goid: u64, t: u64) {
         let begin = self.looks.begin_ns.unwrap_or(t);
@@ -234,6 +249,7 @@ impl Session {
 
     fn remove_vanished(&mut self, goid: u64, t: u64) {
         let Some(g) = self.goroutines.remove(&goid) else { return };
+        self.objects.leave(g.on);
         self.counts.vanished += 1;
         if let Some(site) = self.sites.get_mut(g.site) {
             site.leave(g.born, t, true);
@@ -267,6 +283,10 @@ impl Session {
         let patience = if e.unreadable == 0 { 0 } else { UNREADABLE_PATIENCE };
         let mut gone = Vec::new();
         for (goid, g) in &mut self.goroutines {
+            if g.doubted && g.activity.since_ns < begin {
+                g.doubted = false;
+                self.looks.disagreed += 1;
+            }
             if !g.looked_at && g.born.known_since_ns() < begin {
                 if g.missed >= patience {
                     gone.push(*goid);
@@ -292,7 +312,18 @@ impl Session {
         }
         let activity = Activity { doing, since_ns: t, at_least: true };
         let looked_at = !matches!(born, Born::Traced(_));
-        self.goroutines.insert(goid, Goroutine { site, born, activity, blocked: 0, looked_at, missed: 0 });
+        let g = Goroutine {
+            site,
+            born,
+            activity,
+            blocked: 0,
+            on: On::default(),
+            labels: 0,
+            doubted: false,
+            looked_at,
+            missed: 0,
+        };
+        self.goroutines.insert(goid, g);
     }
 
     fn site(&mut self, key: SiteKey, gopc: u64, start_pc: u64, t: u64) -> u32 {

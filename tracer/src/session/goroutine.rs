@@ -1,5 +1,6 @@
 //! A living goroutine, and the words for what it does.
 
+use super::objects::On;
 use crate::event::status;
 
 /// How its birth is known.
@@ -69,10 +70,24 @@ pub struct Goroutine {
     pub activity: Activity,
     /// The stack it was last seen blocked in; 0 when none was read.
     pub blocked: u64,
+    /// What it waits on.
+    pub on: On,
+    /// Id of its labels, as last told; 0: none.
+    pub labels: u64,
+    /// A look saw it otherwise than the probes told; nobody has said more since.
+    pub doubted: bool,
     /// A look has mentioned it.
     pub looked_at: bool,
     /// Looks that came after its birth and did not mention it, while none ever has.
     pub missed: u8,
+}
+
+impl Goroutine {
+    /// It is no longer where it was: what was known of the wait goes.
+    pub fn unblock(&mut self) -> On {
+        self.blocked = 0;
+        std::mem::take(&mut self.on)
+    }
 }
 
 /// The site of a goroutine whose site is beyond the limit.

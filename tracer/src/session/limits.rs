@@ -23,6 +23,9 @@ pub struct Limits {
     pub text_bytes: usize,
     /// Goroutines that left and are remembered against late events.
     pub recent: usize,
+    /// Different sets of pprof labels, and bytes of one label's key or value.
+    pub label_sets: usize,
+    pub label_bytes: usize,
     /// Notes, and probe sites.
     pub notes: usize,
     /// Bytes of one note, and of one probe site's strings.
@@ -72,6 +75,8 @@ impl Default for Limits {
             name_bytes: 4096,
             text_bytes: 128 << 20,
             recent: 131_072,
+            label_sets: 16_384,
+            label_bytes: 256,
             notes: 256,
             note_bytes: 4096,
             picture_bytes: 4 << 20,

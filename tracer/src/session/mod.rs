@@ -14,6 +14,7 @@ mod frames;
 mod goroutine;
 mod limits;
 pub mod loss_ledger;
+mod objects;
 mod picture;
 mod recent;
 mod rows;
@@ -34,6 +35,7 @@ pub use snapshot::Snapshot;
 
 use goroutine::Goroutine;
 use loss_ledger::LossLedger;
+use objects::Objects;
 use recent::Recent;
 use series::Clock;
 use sites::Sites;
@@ -58,6 +60,7 @@ pub struct Session {
     goroutines: HashMap<u64, Goroutine>,
     /// Placeholders of extra Ms by goid; true while in use.
     extras: HashMap<u64, bool>,
+    objects: Objects,
     recent: Recent,
     sites: Sites,
     clock: Clock,
@@ -88,6 +91,8 @@ struct Looks {
     /// Of the last look.
     read: u64,
     unreadable: u64,
+    /// Goroutines that a look saw wait although the probes told otherwise, and went on to.
+    disagreed: u64,
     /// One of them really read something.
     saw_some: bool,
     /// One of them left out no more than a tenth ([`analysis::reads_enough`](crate::analysis::reads_enough)).
@@ -122,6 +127,7 @@ impl Session {
             symbols: Symbols::default(),
             goroutines: HashMap::new(),
             extras: HashMap::new(),
+            objects: Objects::default(),
             recent: Recent::new(limits.recent),
             sites: Sites::default(),
             clock: Clock::default(),
@@ -162,6 +168,17 @@ impl Session {
             Event::Blocked(e) => {
                 if let Some(g) = self.goroutines.get_mut(&e.h.goid) {
                     g.blocked = e.stack;
+                }
+            }
+            Event::Object(_, object) => {
+                if self.objects.tell(*object, &self.limits).is_err() {
+                    self.limit_reached();
+                }
+            }
+            Event::Waits(h, waits) => self.waits(h.goid, waits),
+            Event::Labels(_, labels) => {
+                if self.objects.tell_labels(labels, &self.limits).is_err() {
+                    self.limit_reached();
                 }
             }
             Event::Target(_, mut info) => {

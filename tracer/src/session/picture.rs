@@ -1,18 +1,23 @@
 //! Draws the snapshot: rows, what their goroutines do, verdicts, totals. Reads the session and changes nothing.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tracer_common::wire::{end, loss, total};
 
 use crate::analysis::{self, Coverage, Role, SiteFacts, WaitFacts};
+use crate::dump::Side;
 
 use super::distribution::Distribution;
 use super::frames::{self, Room};
-use super::goroutine::{Born, Doing};
+use super::goroutine::{Born, Doing, Goroutine};
 use super::rows::{self, Row};
-use super::snapshot::{self, Age, Blocked, EndReason, Frame, Snapshot, Stack, Wait};
+use super::snapshot::{self, Age, Blocked, EndReason, Frame, Snapshot, Stack, Wait, WaitedObject, WaitedOn};
 use super::{Session, waits};
+
+/// Objects and labels that are shown of a site.
+const MOST_WAITED_ON: usize = 3;
+const MOST_LABELS: usize = 5;
 
 /// What the living goroutines of a row do, gathered in one pass over all goroutines.
 #[derive(Default)]
@@ -21,6 +26,8 @@ struct Living {
     /// Ages of those whose birth is known (to a look at least).
     ages: Vec<u64>,
     oldest: Option<Age>,
+    /// By set of labels: how many have it.
+    labels: HashMap<u64, u64>,
 }
 
 #[derive(Default)]
@@ -31,7 +38,55 @@ struct Group {
     /// How many have done nothing else for (nearly) as long as they are known.
     unbroken: u64,
     longest_ns: u64,
-    example: Option<(u64, u64)>,
+    /// By blocked stack: how many stand there, and the least goid of them.
+    stacks: HashMap<u64, (u64, u64)>,
+    /// By object: how many of the group wait on it, and at which side.
+    on: HashMap<u64, (u64, u32)>,
+    /// Of how many it is known what they wait on.
+    on_known: u64,
+}
+
+impl Group {
+    fn add(&mut self, goid: u64, g: &Goroutine) {
+        if g.blocked != 0 {
+            let (count, least) = self.stacks.entry(g.blocked).or_insert((0, goid));
+            (*count, *least) = (*count + 1, goid.min(*least));
+        }
+        self.on_known += u64::from(!g.on.is_empty());
+        for on in &g.on {
+            self.on.entry(on.addr).or_insert((0, on.side)).0 += 1;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.waited.merge(&other.waited);
+        self.at_least |= other.at_least;
+        for (stack, (count, goid)) in &other.stacks {
+            let (sum, least) = self.stacks.entry(*stack).or_insert((0, *goid));
+            (*sum, *least) = (*sum + count, (*least).min(*goid));
+        }
+        for (addr, (count, side)) in &other.on {
+            self.on.entry(*addr).or_insert((0, *side)).0 += count;
+        }
+        self.on_known += other.on_known;
+    }
+
+    /// The most frequent blocked stack; of equals that of the goroutine born first.
+    fn example(&self) -> Option<Example> {
+        let most = self.stacks.iter().max_by_key(|(_, (count, goid))| (*count, std::cmp::Reverse(*goid)))?;
+        let (stack, (alike, goid)) = most;
+        Some(Example { goid: *goid, stack: *stack, alike: *alike, stacks: self.stacks.len() as u64 })
+    }
+}
+
+/// A goroutine that waits as many do.
+#[derive(Clone, Copy)]
+struct Example {
+    goid: u64,
+    stack: u64,
+    alike: u64,
+    stacks: u64,
 }
 
 pub fn draw(s: &Session) -> Snapshot {
@@ -63,8 +118,9 @@ pub fn draw(s: &Session) -> Snapshot {
         // A look comes a second after the birth at the latest, unless looks are rare.
         let slack = 3_000_000_000_u64.max(known_for / 5);
         group.unbroken += u64::from(waited.saturating_add(slack) >= known_for);
-        if g.blocked != 0 && group.example.is_none_or(|(other, _)| *goid < other) {
-            group.example = Some((*goid, g.blocked));
+        group.add(*goid, g);
+        if g.labels != 0 {
+            *l.labels.entry(g.labels).or_default() += 1;
         }
     }
     let coverage = coverage(s);
@@ -96,6 +152,7 @@ pub fn draw(s: &Session) -> Snapshot {
         started_unix_ns: started_unix_ns(s),
         end: s.end.as_ref().and_then(|e| end_reason(e.reason, e.code)),
         totals,
+        looks: looks(s),
         losses: s.losses.view(s.first_ns()),
         probes: s.probes.iter().map(probe).collect(),
         notes: s
@@ -115,8 +172,8 @@ struct Frameless<'a> {
     start_pc: u64,
     pcs: &'a [u64],
     incomplete_because: Option<String>,
-    /// For each of the site's waits the goid and stack of one that waits so.
-    examples: Vec<Option<(u64, u64)>>,
+    /// For each of the site's waits one that waits so.
+    examples: Vec<Option<Example>>,
 }
 
 impl Frameless<'_> {
@@ -126,8 +183,12 @@ impl Frameless<'_> {
         site.creation = frames::stack(s, self.pcs, self.incomplete_because, room);
         site.created_at = site.creation.frames.first().cloned().unwrap_or_default();
         for (wait, example) in site.waits.iter_mut().zip(self.examples) {
-            wait.example =
-                example.map(|(goid, stack)| Blocked { goid, stack: blocked_stack(s, stack, room) });
+            wait.example = example.map(|e| Blocked {
+                goid: e.goid,
+                alike: e.alike,
+                stacks: e.stacks,
+                stack: blocked_stack(s, e.stack, room),
+            });
         }
         site
     }
@@ -189,20 +250,18 @@ fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Covera
         vanished: row.vanished,
         found: row.found,
         past_waits: row.past_waits.percentiles(),
+        labels: labels(s, &living.labels),
     };
     let Row { start_pc, pcs, incomplete_because, .. } = row;
     Frameless { site, start, start_pc, pcs, incomplete_because, examples }
 }
 
-/// What the living do, most frequent first, each with the goid and stack of an example, which is not drawn yet. Several reasons may have one word (those under which a goroutine runs on).
-fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<(Wait, Option<(u64, u64)>)> {
+/// What the living do, most frequent first, each with an example, which is not drawn yet. Several reasons may have one word
+/// (those under which a goroutine runs on).
+fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<(Wait, Option<Example>)> {
     let mut by_word: BTreeMap<String, Group> = BTreeMap::new();
     for (doing, g) in doing {
-        let sum = by_word.entry(waits::word(*doing, &s.wait_reasons)).or_default();
-        sum.count += g.count;
-        sum.waited.merge(&g.waited);
-        sum.at_least |= g.at_least;
-        sum.example = [sum.example, g.example].into_iter().flatten().min();
+        by_word.entry(waits::word(*doing, &s.wait_reasons)).or_default().merge(g);
     }
     let mut waits: Vec<_> = by_word
         .into_iter()
@@ -212,14 +271,58 @@ fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<(Wait, Option
                 count: g.count,
                 waited: if timed { g.waited.percentiles() } else { None },
                 at_least: timed && g.at_least,
+                on: waited_on(s, &g),
                 example: None,
                 reason,
             };
-            (wait, g.example)
+            (wait, g.example())
         })
         .collect();
     waits.sort_by(|(a, _), (b, _)| (b.count, &a.reason).cmp(&(a.count, &b.reason)));
     waits
+}
+
+/// What the goroutines of a group wait on.
+fn waited_on(s: &Session, group: &Group) -> Option<WaitedOn> {
+    let mut on: Vec<(u64, u64, u32)> = group.on.iter().map(|(addr, (n, side))| (*n, *addr, *side)).collect();
+    on.sort_unstable_by_key(|(n, addr, _)| (std::cmp::Reverse(*n), *addr));
+    let most = on.iter().take(MOST_WAITED_ON).filter_map(|(goroutines, addr, side)| {
+        let waited = s.objects.get(*addr)?;
+        Some(WaitedObject {
+            goroutines: *goroutines,
+            side: Side::told(*side).name(),
+            addr: Some(*addr).filter(|addr| *addr != 0),
+            senders: waited.senders,
+            receivers: waited.others,
+            kind: waited.kind.name(),
+            state: waited.kind.state(),
+        })
+    });
+    (!on.is_empty()).then(|| WaitedOn {
+        objects: on.len() as u64,
+        known: group.on_known,
+        most: most.collect(),
+    })
+}
+
+/// The labels that most of a site's goroutines have.
+fn labels(s: &Session, sets: &HashMap<u64, u64>) -> Vec<snapshot::Label> {
+    let mut by_pair: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (id, count) in sets {
+        for (key, value) in s.objects.labels(*id) {
+            *by_pair.entry((key, value)).or_default() += count;
+        }
+    }
+    let mut labels: Vec<_> = by_pair.into_iter().collect();
+    // Stable: by name among equals.
+    labels.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    labels.truncate(MOST_LABELS);
+    let label = |((key, value), goroutines): ((&str, &str), u64)| snapshot::Label {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        goroutines,
+    };
+    labels.into_iter().map(label).collect()
 }
 
 fn blocked_stack(s: &Session, id: u64, room: &mut Room) -> Stack {
@@ -270,6 +373,20 @@ fn totals(s: &Session) -> snapshot::Totals {
         found: s.counts.found,
         born_unidentified: s.counts.born_unidentified,
         died_unattributed: s.counts.died_unattributed,
+    }
+}
+
+fn looks(s: &Session) -> snapshot::Looks {
+    let traced = s.births_traced;
+    let deaths_traced = s.probes.iter().any(|p| p.role == "exit" && p.refused_because.is_empty());
+    snapshot::Looks {
+        count: s.looks.ended,
+        every_ns: s.target.as_ref().and_then(|t| t.limits.as_ref()).map_or(0, |l| l.look_every_ns),
+        disagreements: traced.then(|| snapshot::Disagreements {
+            births_not_told: s.counts.found,
+            deaths_not_told: if deaths_traced { s.counts.vanished } else { 0 },
+            waits_not_told: s.park_traced().then_some(s.looks.disagreed),
+        }),
     }
 }
 

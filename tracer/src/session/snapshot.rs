@@ -21,6 +21,7 @@ pub struct Snapshot {
     /// How it ended; absent while it runs or when the recording was cut off.
     pub end: Option<EndReason>,
     pub totals: Totals,
+    pub looks: Looks,
     pub losses: Vec<Loss>,
     pub probes: Vec<Probe>,
     pub notes: Vec<Note>,
@@ -89,6 +90,33 @@ pub struct Totals {
     pub died_unattributed: u64,
 }
 
+/// Looks at all goroutines, which read them out of the process's memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Looks {
+    pub count: u64,
+    /// Nanoseconds from one to the next, as asked for.
+    pub every_ns: u64,
+    /// Where looks and probes do not tell the same; all zero when they agree. Absent without probes.
+    pub disagreements: Option<Disagreements>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disagreements {
+    /// A look found goroutines whose birth no probe told.
+    pub births_not_told: u64,
+    /// Goroutines were gone whose death no probe told.
+    pub deaths_not_told: u64,
+    /// A look saw goroutines wait, and still a look later, of which the probes told that they did something else. Absent
+    /// without park events.
+    pub waits_not_told: Option<u64>,
+}
+
+impl Disagreements {
+    pub fn any(&self) -> bool {
+        *self != Self { waits_not_told: self.waits_not_told.map(|_| 0), ..Self::default() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Loss {
     /// Stable name, for instance `birth-ring-full`.
@@ -153,6 +181,15 @@ pub struct Site {
     pub found: u64,
     /// Waits that ended; absent without park events.
     pub past_waits: Option<Percentiles>,
+    /// The pprof labels that most of its living goroutines had when a look saw them blocked, at most five.
+    pub labels: Vec<Label>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Label {
+    pub key: String,
+    pub value: String,
+    pub goroutines: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -209,14 +246,50 @@ pub struct Wait {
     /// events): each is counted from the first look that found it so.
     pub waited: Option<Percentiles>,
     pub at_least: bool,
-    /// A blocked stack of one of them, when one was read.
+    /// What they wait on, as far as looks could tell.
+    pub on: Option<WaitedOn>,
+    /// The most frequent blocked stack, when one was read.
     pub example: Option<Blocked>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Blocked {
+    /// One that stands there.
     pub goid: u64,
+    /// How many stand there.
+    pub alike: u64,
+    /// How many different stacks were read in all.
+    pub stacks: u64,
     pub stack: Stack,
+}
+
+/// What goroutines wait on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitedOn {
+    /// How many different things.
+    pub objects: u64,
+    /// Of how many of the goroutines it is known.
+    pub known: u64,
+    /// Those most waited on, at most three.
+    pub most: Vec<WaitedObject>,
+}
+
+/// As the last look that told of it found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitedObject {
+    /// Goroutines of this site and reason that wait on it.
+    pub goroutines: u64,
+    /// Of one of them.
+    pub side: &'static str,
+    /// Absent for a nil channel.
+    pub addr: Option<u64>,
+    /// All goroutines that wait on it: those that want to send, and all others.
+    pub senders: u64,
+    pub receivers: u64,
+    /// `channel`, `forever`, `mutex`, `rw-mutex`, `wait-group`, `cond`, `semaphore`, `timer` or `descriptor`.
+    pub kind: &'static str,
+    /// In a few words.
+    pub state: String,
 }
 
 /// What a site is, with the numbers that say so.

@@ -551,7 +551,7 @@ proptest! {
     fn limits_hold_for_any_sequence(events in prop::collection::vec(any_event(), 0..120)) {
         let limits = Limits {
             goroutines: 3, stack_sites: 1, sites: 2, stacks: 2, symbols: 2, text_bytes: 64, recent: 2, notes: 2, note_bytes: 8,
-            symbol_frames: 1, name_bytes: 3, picture_bytes: 600,
+            symbol_frames: 1, name_bytes: 3, picture_bytes: 600, label_sets: 1, label_bytes: 3,
         };
         let mut session = Session::with_limits(limits);
         events.into_iter().for_each(|e| session.apply(e));

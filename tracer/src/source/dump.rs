@@ -6,7 +6,7 @@ use nix::time::ClockId;
 
 use super::live::prepare::read_wait_reasons;
 use super::live::{clock_ns, unix_ns};
-use crate::dump::{About, Dump, Goroutine, Origin, Pc, Place, Places};
+use crate::dump::{About, Dump, Goroutine, ObjectKind, Origin, Pc, Place, Places};
 use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
@@ -15,9 +15,9 @@ use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
 use crate::memory::dump::waits::Reason;
-use crate::memory::dump::{Source, objects, read};
-use crate::memory::walk::Functions;
-use crate::memory::{MemoryError, ReadMemory};
+use crate::memory::dump::{Source, objects, read, read_these};
+use crate::memory::walk::{Code, Functions};
+use crate::memory::{self, MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
 use crate::target::Target;
 
@@ -55,54 +55,140 @@ pub struct Subject<'d> {
 
 /// Reads it all; `progress` hears how many goroutines of how many are read.
 pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
-    let memory = subject.memory;
-    let wait_reasons =
-        subject.wait_reasons.and_then(|table| read_wait_reasons(memory, table)).unwrap_or_default();
-    let version = subject.binary.version();
-    let mut symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
-    if let Some(debug) = subject.debug {
-        symbolizer = symbolizer.with_debug(debug);
+    Reader::new(subject).take(progress)
+}
+
+/// Reads one process as often as it likes; what stays the same is read once.
+pub struct Reader<'s> {
+    subject: &'s Subject<'s>,
+    /// The target's own names of wait reasons; empty until they can be read.
+    wait_reasons: Vec<String>,
+    reasons: Vec<Reason>,
+    code: Functions<'s, 's>,
+    symbolizer: Symbolizer<'s, &'s GoBinary<'s>>,
+}
+
+impl<'s> Reader<'s> {
+    pub fn new(subject: &'s Subject<'s>) -> Self {
+        let symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
+        Self {
+            subject,
+            wait_reasons: Vec::new(),
+            reasons: Vec::new(),
+            code: Functions::new(subject.binary, subject.load_bias),
+            symbolizer: match subject.debug {
+                Some(debug) => symbolizer.with_debug(debug),
+                None => symbolizer,
+            },
+        }
     }
-    let starts_system = |start_pc: u64| {
-        let linked = start_pc.wrapping_sub(subject.load_bias);
-        subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
-    };
-    let reasons: Vec<Reason> = wait_reasons.iter().map(|name| Reason::of(name)).collect();
-    let standing = match subject.moment {
-        Moment::Now => None,
-        Moment::Then { threads, .. } => {
-            Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+
+    /// All goroutines, what they wait on, who else has to do with it, and what every program counter means.
+    pub fn take(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
+        let subject = self.subject;
+        let taken_unix_ns = unix_ns();
+        let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
+        let read = self.read(subject.descriptors, |source, code| read(source, code, progress))?;
+        let (origin, taken_unix_ns, took_ns) = match subject.moment {
+            Moment::Now => {
+                (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
+            }
+            Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
+        };
+        let mut dump = self.dump(read);
+        dump.about = about(subject, origin, taken_unix_ns, took_ns);
+        dump.places = places(wanted(&dump), subject, &mut self.symbolizer);
+        objects::refine(subject.memory, subject.layout, &mut dump)?;
+        objects::holders(subject.memory, subject.layout, &mut dump)?;
+        for i in 0..dump.goroutines.len() {
+            let g = &dump.goroutines[i];
+            dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
         }
-    };
-    let now = standing.is_none().then(|| clock_ns(ClockId::CLOCK_MONOTONIC));
-    let source = Source {
-        memory,
-        layout: subject.layout,
-        allgs: subject.allgs,
-        now,
-        standing,
-        goid_is_late: !version.at_least(1, 24),
-        labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
-        reasons: &reasons,
-        semtable: subject.semtable,
-        descriptors: subject.descriptors,
-        is_system: &starts_system,
-    };
-    let taken_unix_ns = unix_ns();
-    let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
-    let mut code = Functions::new(subject.binary, subject.load_bias);
-    let read = read(&source, &mut code, progress)?;
-    let (origin, taken_unix_ns, took_ns) = match subject.moment {
-        Moment::Now => {
-            (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
+        Ok(dump)
+    }
+
+    /// These goroutines, by the addresses of their g's, and what they wait on. `ask`: which descriptors, too, which the
+    /// kernel tells under a lock of the process's network.
+    pub fn some(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
+        let subject = self.subject;
+        let descriptors = subject.descriptors.filter(|_| ask);
+        let read = self.read(descriptors, |source, code| read_these(source, code, addrs, &mut |_, _| {}))?;
+        let mut dump = self.dump(read);
+        // Only what tells a lock from another is needed.
+        let on_semaphore = |g: &&Goroutine| {
+            g.waits_on.iter().any(|w| {
+                let kind = dump.objects.get(w.object as usize).map(|o| &o.kind);
+                matches!(kind, Some(ObjectKind::Semaphore { .. } | ObjectKind::Cond { .. }))
+            })
+        };
+        let waiting = dump.goroutines.iter().filter(on_semaphore).filter_map(|g| dump.stack(g));
+        let pcs: HashSet<Pc> = waiting.flat_map(|stack| stack.pcs.iter().copied()).collect();
+        dump.places = places(pcs, subject, &mut self.symbolizer);
+        objects::refine(subject.memory, subject.layout, &mut dump)?;
+        Ok(dump)
+    }
+
+    fn read(
+        &mut self,
+        descriptors: Option<&dyn Descriptors>,
+        read: impl FnOnce(&Source<'_>, &mut dyn Code) -> Result<memory::dump::Read, MemoryError>,
+    ) -> Result<memory::dump::Read, MemoryError> {
+        let (subject, memory) = (self.subject, self.subject.memory);
+        if self.wait_reasons.is_empty() {
+            let names = subject.wait_reasons.and_then(|table| read_wait_reasons(memory, table));
+            self.wait_reasons = names.unwrap_or_default();
+            self.reasons = self.wait_reasons.iter().map(|name| Reason::of(name)).collect();
         }
-        Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
-    };
-    let about = About {
+        let version = subject.binary.version();
+        let starts_system = |start_pc: u64| {
+            let linked = start_pc.wrapping_sub(subject.load_bias);
+            subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
+        };
+        let standing = match subject.moment {
+            Moment::Now => None,
+            Moment::Then { threads, .. } => {
+                Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+            }
+        };
+        let source = Source {
+            memory,
+            layout: subject.layout,
+            allgs: subject.allgs,
+            now: standing.is_none().then(|| clock_ns(ClockId::CLOCK_MONOTONIC)),
+            standing,
+            goid_is_late: !version.at_least(1, 24),
+            labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
+            reasons: &self.reasons,
+            semtable: subject.semtable,
+            descriptors,
+            is_system: &starts_system,
+        };
+        read(&source, &mut self.code)
+    }
+
+    /// What was read, without the meaning of addresses.
+    fn dump(&self, read: memory::dump::Read) -> Dump {
+        let notes = self.subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked));
+        Dump {
+            about: About::default(),
+            goroutines: read.goroutines,
+            stacks: read.stacks,
+            objects: read.objects,
+            labels: read.labels,
+            places: Places::default(),
+            wait_reasons: self.wait_reasons.clone(),
+            notes: notes.collect(),
+            counts: read.counts,
+        }
+    }
+}
+
+fn about(subject: &Subject<'_>, origin: Origin, taken_unix_ns: u64, took_ns: u64) -> About {
+    About {
         pid: subject.pid,
         comm: subject.comm.clone(),
         exe: subject.exe.clone(),
-        go_version: version.raw.clone(),
+        go_version: subject.binary.version().raw.clone(),
         build_id: subject.binary.build_id().unwrap_or_default(),
         arch: "amd64".to_owned(),
         main_package: subject.binary.main_package().unwrap_or_default().to_owned(),
@@ -111,26 +197,7 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         taken_unix_ns,
         took_ns,
         gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let mut dump = Dump {
-        about,
-        goroutines: read.goroutines,
-        stacks: read.stacks,
-        objects: read.objects,
-        labels: read.labels,
-        places: Places::default(),
-        wait_reasons,
-        notes: subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked)).collect(),
-        counts: read.counts,
-    };
-    dump.places = places(&dump, subject, &mut symbolizer);
-    objects::refine(memory, subject.layout, &mut dump)?;
-    objects::holders(memory, subject.layout, &mut dump)?;
-    for i in 0..dump.goroutines.len() {
-        let g = &dump.goroutines[i];
-        dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
     }
-    Ok(dump)
 }
 
 fn unasked(text: String) -> Note {
@@ -146,12 +213,8 @@ fn runs_the_programs_code(dump: &Dump, g: &Goroutine) -> bool {
     starts && dump.stack(g).is_some_and(|stack| stack.pcs.iter().any(|pc| foreign(frames(pc))))
 }
 
-/// What each program counter of the dump means.
-fn places<'d>(
-    dump: &Dump,
-    subject: &Subject<'_>,
-    symbolizer: &mut Symbolizer<'d, &'d GoBinary<'d>>,
-) -> Places {
+/// Every program counter of a dump.
+fn wanted(dump: &Dump) -> HashSet<Pc> {
     let mut wanted: HashSet<Pc> = HashSet::new();
     for stack in &dump.stacks {
         wanted.extend(&stack.pcs);
@@ -162,6 +225,15 @@ fn places<'d>(
         wanted.insert(Pc { pc: g.start_pc, exact: true });
     }
     wanted.retain(|pc| pc.pc != 0);
+    wanted
+}
+
+/// What these program counters mean.
+fn places<'d>(
+    wanted: HashSet<Pc>,
+    subject: &Subject<'_>,
+    symbolizer: &mut Symbolizer<'d, &'d GoBinary<'d>>,
+) -> Places {
     let functions = subject.binary.functions();
     let place = |pc: Pc, symbolizer: &mut Symbolizer<'d, &'d GoBinary<'d>>| {
         let symbol = symbolizer.symbol(pc.pc, pc.exact);

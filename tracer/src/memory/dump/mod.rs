@@ -93,6 +93,16 @@ pub fn read(
             return Err(MemoryError::Other { addr: source.allgs, len: 24, source: why });
         }
     };
+    read_these(source, code, &addrs, progress)
+}
+
+/// Reads those of these g's that are goroutines' at the moment.
+pub fn read_these(
+    source: &Source<'_>,
+    code: &mut dyn Code,
+    addrs: &[u64],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Read, MemoryError> {
     let mut reader = Reader {
         source,
         code,

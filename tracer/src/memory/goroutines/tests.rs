@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::dump::{LeftOut, Object, ObjectKind, Pc, Side, Since, Wait};
 
 const ALLGS: u64 = 0x5000;
 const ARRAY: u64 = 0x10_0000;
@@ -84,7 +85,7 @@ fn look(looker: &mut Looker, memory: &Fake) -> (Vec<(&'static str, u64)>, u64, u
     let mut said = Vec::new();
     let mut end = (0, 0);
     looker
-        .look(memory, &now, &mut |event| match event {
+        .look(memory, None, &now, &mut |event| match event {
             Event::Seen(e) => said.push(("seen", e.h.goid)),
             Event::State(e) if e.status == status::DEAD => {
                 assert_eq!((e.gopc, e.start_pc, e.parent_goid), (0, 0, 0), "another goroutine's facts");
@@ -204,5 +205,119 @@ fn a_process_that_is_gone_ends_the_look() {
         }
     }
     let mut looker = Looker::new(layout(), ALLGS);
-    assert!(matches!(looker.look(&Gone, &|| 0, &mut |_| ()), Err(MemoryError::Gone)));
+    assert!(matches!(looker.look(&Gone, None, &|| 0, &mut |_| ()), Err(MemoryError::Gone)));
+}
+
+/// Says of each goroutine that it stands in one stack, and waits on a channel of its own.
+struct Stacks {
+    asked: Vec<(Vec<u64>, bool)>,
+    pc: u64,
+}
+
+impl Detail for Stacks {
+    fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
+        self.asked.push((addrs.to_vec(), ask));
+        let channel = ObjectKind::Channel { len: 0, cap: 0, closed: false, elem_size: 8 };
+        let goroutine = |(i, addr): (usize, &u64)| Goroutine {
+            goid: (addr - GS) / G_SIZE * 16 + 1,
+            g: *addr,
+            parent: None,
+            status: Status::Waiting,
+            reason: Some(7),
+            since: Since::Unknown,
+            gopc: 0,
+            start_pc: 0,
+            trace: Trace::Whole(0),
+            thread: None,
+            locked: false,
+            labels: (i == 0).then_some(0),
+            system: false,
+            waits_on: vec![Wait { object: i as u32, side: Side::Send }],
+        };
+        Ok(Dump {
+            goroutines: addrs.iter().enumerate().map(goroutine).collect(),
+            stacks: vec![Stack { pcs: vec![Pc { pc: self.pc, exact: false }], left_out: None }],
+            objects: addrs.iter().map(|addr| Object::new(addr + 1, channel.clone())).collect(),
+            labels: vec![[("tenant".to_owned(), "blue".to_owned())].into()],
+            ..Dump::default()
+        })
+    }
+}
+
+/// What is told besides states: (word, goid or id).
+fn told(looker: &mut Looker, memory: &Fake, stacks: &mut Stacks, depth: Depth) -> Vec<(&'static str, u64)> {
+    let mut said = Vec::new();
+    looker
+        .look(memory, Some((stacks, depth)), &|| 100, &mut |event| match event {
+            Event::StackDef(_) => said.push(("stack", 0)),
+            Event::Blocked(e) => said.push(("blocked", e.h.goid)),
+            Event::Waits(h, w) => {
+                assert_eq!(w.on.len(), 1);
+                said.push((if w.labels == 0 { "waits" } else { "waits, labelled" }, h.goid));
+            }
+            Event::Object(_, o) => said.push(("object", o.addr - GS)),
+            Event::Labels(_, l) => said.push(("labels", l.labels.len() as u64)),
+            Event::State(e) => said.push(("state", e.h.goid)),
+            _ => {}
+        })
+        .unwrap();
+    said
+}
+
+#[test]
+fn stacks_are_told_once_and_again_when_they_change() {
+    let memory = fake(&[1, 17], |_, _| {});
+    let mut looker = Looker::new(layout(), ALLGS);
+    let mut stacks = Stacks { asked: Vec::new(), pc: 0x400_000 };
+    let rest = Depth::AtRest { ask: true };
+    // The first look tells all.
+    assert_eq!(
+        told(&mut looker, &memory, &mut stacks, rest),
+        [
+            ("stack", 0),
+            ("labels", 1),
+            ("object", 1),
+            ("blocked", 1),
+            ("waits, labelled", 1),
+            ("object", G_SIZE + 1),
+            ("blocked", 17),
+            ("waits", 17)
+        ]
+    );
+    assert_eq!(told(&mut looker, &memory, &mut stacks, rest), []);
+    assert_eq!(stacks.asked.len(), 1, "nothing is read again");
+    // The collector was there: read again, and nothing to tell.
+    let field = |offset: u32, value: u64| {
+        memory.words.borrow_mut().insert(GS + u64::from(offset), value);
+    };
+    field(layout().g_waitsince, 5);
+    assert_eq!(told(&mut looker, &memory, &mut stacks, rest), []);
+    assert_eq!(stacks.asked.len(), 2);
+    // It has come back to where it was by another way.
+    field(layout().g_waitsince, 6);
+    stacks.pc = 0x401_000;
+    assert_eq!(
+        told(&mut looker, &memory, &mut stacks, rest),
+        [("stack", 0), ("object", 1), ("blocked", 1), ("waits, labelled", 1)]
+    );
+    // It has run: what was told no longer holds, and it must rest before more is told.
+    field(layout().g_sched_pc, 0x500_000);
+    assert_eq!(told(&mut looker, &memory, &mut stacks, rest), [("state", 1)]);
+    let again = [("object", 1), ("blocked", 1), ("waits, labelled", 1)];
+    assert_eq!(told(&mut looker, &memory, &mut stacks, rest), again);
+    // At the end all is told that is not as it was told; the other one's stack reads otherwise now, too.
+    field(layout().g_sched_pc, 0x500_008);
+    let last = told(&mut looker, &memory, &mut stacks, Depth::All);
+    let [one, other] = [("waits, labelled", 1), ("waits", 17)];
+    assert!(last.contains(&("state", 1)) && last.contains(&one) && last.contains(&other), "{last:?}");
+}
+
+#[test]
+fn an_exact_pc_is_told_as_a_return_address_and_what_was_left_out_as_cut() {
+    let pc = |pc, exact| Pc { pc, exact };
+    let stack = Stack { pcs: vec![pc(10, false), pc(20, true)], left_out: None };
+    assert_eq!(frames(&stack, &Trace::Whole(0)), (vec![10, 21], stack_end::COMPLETE));
+    let left_out = LeftOut { after: 1, frames: 7, at: Vec::new() };
+    let cut = Stack { left_out: Some(left_out), ..stack };
+    assert_eq!(frames(&cut, &Trace::Whole(0)), (vec![10], stack_end::TOO_DEEP));
 }

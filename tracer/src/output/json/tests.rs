@@ -135,8 +135,12 @@ fn every_field_of_the_report_is_documented() {
     let mut full = fixture();
     // What a blocked stack may lack.
     let unknown = full.sites[2].created_at.clone();
-    full.sites[1].waits[0].example =
-        Some(Blocked { goid: 7, stack: Stack { frames: vec![unknown], incomplete_because: None } });
+    full.sites[1].waits[0].example = Some(Blocked {
+        goid: 7,
+        alike: 1,
+        stacks: 1,
+        stack: Stack { frames: vec![unknown], incomplete_because: None },
+    });
     full.end = Some(EndReason::TargetExited { wait_status: Some(9) });
     let mut bare = fixture();
     bare.started_unix_ns = None;
@@ -144,8 +148,11 @@ fn every_field_of_the_report_is_documented() {
     bare.totals.kernel_births = None;
     bare.totals.kernel_deaths = None;
     bare.sites[0].verdict.evidence[0].value = f64::NAN;
+    bare.looks.disagreements = None;
     let mut running = fixture();
     running.end = None;
+    running.looks.disagreements =
+        Some(crate::session::snapshot::Disagreements { waits_not_told: None, ..Default::default() });
     let mut emitted = Fields::new();
     for snapshot in [&full, &bare, &running] {
         let text = report(snapshot).unwrap();

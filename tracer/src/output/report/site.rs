@@ -4,7 +4,7 @@ use super::super::page::Page;
 use super::super::stack::{self, Line};
 use super::super::style::Ink;
 use super::super::words;
-use crate::session::snapshot::{Frame, Site, Stack, Wait};
+use crate::session::snapshot::{Blocked, Frame, Site, Stack, Wait, WaitedObject};
 
 /// A spark line has as many points.
 const SPARK_POINTS: usize = 40;
@@ -46,7 +46,7 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
     page.field("created by", "");
     stack(page, &site.creation);
     if let Some((wait, example)) = site.waits.iter().find_map(|w| Some((w, w.example.as_ref()?))) {
-        page.field("blocked", &format!("goroutine {}, in `{}`", example.goid, words::clean(&wait.reason)));
+        page.field("blocked", &blocked(wait, example));
         stack(page, &example.stack);
     }
     page.field("site id", &site.id);
@@ -96,8 +96,33 @@ fn waits(page: &mut Page, site: &Site) {
         let text = wait_line(wait);
         if n == 0 { page.field("waiting in", &text) } else { page.more(&text) }
     }
+    for (n, text) in site.waits.iter().flat_map(waited_on).enumerate() {
+        if n == 0 { page.field("waits on", &text) } else { page.more(&text) }
+    }
+    if !site.labels.is_empty() {
+        let labels = site
+            .labels
+            .iter()
+            .map(|l| format!("{}={} ({})", words::clean(&l.key), words::clean(&l.value), l.goroutines));
+        page.field("labels", &labels.collect::<Vec<_>>().join(", "));
+    }
     if site.waits.is_empty() && site.live > 0 {
         page.field("waiting in", "unknown: no look has seen its goroutines");
+    }
+}
+
+/// `goroutine 1337, in `chan send`; 808 stand there, of 810`
+fn blocked(wait: &Wait, example: &Blocked) -> String {
+    let lead = format!("goroutine {}, in `{}`", example.goid, words::clean(&wait.reason));
+    match (example.alike, example.stacks) {
+        (alike, 1) if alike == wait.count => match alike {
+            1 => lead,
+            n => format!("{lead}; all {n} stand there"),
+        },
+        (alike, stacks) => {
+            let of = if stacks > 1 { format!(", in {stacks} different stacks") } else { String::new() };
+            format!("{lead}; {alike} of {} stand there{of}", wait.count)
+        }
     }
 }
 
@@ -107,6 +132,41 @@ fn wait_line(wait: &Wait) -> String {
         Some(p) => format!("{lead}, for {}", words::percentiles(p, wait.at_least)),
         None => lead,
     }
+}
+
+/// `808 on channel 0xc0001000 (unbuffered): 808 send, 0 receive`; what is left out is counted.
+fn waited_on(wait: &Wait) -> Vec<String> {
+    let Some(on) = &wait.on else { return Vec::new() };
+    if let Some(one) = on.most.first().filter(|one| one.goroutines == 1 && on.objects > 1) {
+        let of = format!("{} different objects, no two on the same; for instance: ", on.objects);
+        return vec![of + &waited_object(one)];
+    }
+    let mut lines: Vec<String> = on.most.iter().map(waited_object).collect();
+    let more = on.objects.saturating_sub(on.most.len() as u64);
+    if more > 0 {
+        lines.push(format!("… and {more} more objects"));
+    }
+    lines
+}
+
+fn waited_object(on: &WaitedObject) -> String {
+    let addr = on.addr.map_or(String::new(), |addr| format!(" {addr:#x}"));
+    let all = on.senders + on.receivers;
+    let others = match on.kind {
+        "channel" => format!(": {} send, {} receive", on.senders, on.receivers),
+        // Others, of other sites or for other reasons, wait for it too.
+        _ if all > on.goroutines => format!(": {all} wait in all"),
+        _ => String::new(),
+    };
+    let what = match on.kind {
+        "forever" => "a nil channel, or a `select` without cases",
+        "mutex" => "sync.Mutex",
+        "rw-mutex" => "sync.RWMutex",
+        "wait-group" => "sync.WaitGroup",
+        "cond" => "sync.Cond",
+        kind => kind,
+    };
+    format!("{} on {what}{addr} ({}){others}", on.goroutines, words::clean(&on.state))
 }
 
 fn stack(page: &mut Page, stack: &Stack) {

@@ -4,7 +4,7 @@ use super::super::page::Page;
 use super::super::style::Ink;
 use super::super::words;
 use crate::session::Snapshot;
-use crate::session::snapshot::{EndReason, Site, VerdictKind};
+use crate::session::snapshot::{Disagreements, EndReason, Site, VerdictKind};
 
 /// Sites of one verdict in a table: the largest first, as the snapshot orders them.
 pub fn table(page: &mut Page, kind: VerdictKind, sites: &[&Site], shown: usize) {
@@ -167,8 +167,12 @@ pub fn certainty(page: &mut Page, snapshot: &Snapshot) {
         doubts.push("no probes: goroutines that lived between two looks were not seen".to_owned());
     }
     let t = &snapshot.totals;
-    if t.vanished > 0 {
-        doubts.push(format!("{} gone without a death event", words::count(t.vanished, "goroutine")));
+    if let Some(d) = snapshot.looks.disagreements.filter(Disagreements::any) {
+        let waits = d.waits_not_told.unwrap_or(0);
+        let parts = [(d.births_not_told, "birth"), (d.deaths_not_told, "death"), (waits, "wait")];
+        let parts = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| words::count(n, what));
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        doubts.push(format!("looks and probes disagree: {parts} seen by looks that no probe told"));
     }
     if t.born_unidentified > 0 {
         doubts.push(format!("{} that could not be read", words::count(t.born_unidentified, "birth")));

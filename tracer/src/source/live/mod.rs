@@ -11,22 +11,29 @@ pub mod prepare;
 pub mod spawn;
 
 use std::fs::File;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tracer_common::decode::{bytes_of, wire_len};
 use tracer_common::wire::{self, coro_flag, kind, total};
 
+use crate::dump::Dump;
 use crate::event::{Event, Note, WaitReasons, header};
-use crate::memory::goroutines::Looker;
+use crate::memory::goroutines::{Depth, Detail, Looker};
 use crate::memory::selfcheck::Misfit;
 use crate::memory::{MemoryError, ProcessMemory};
 use crate::probe::load::LoadError;
 
+use super::dump::Reader;
 use annotate::{Annotator, time_of};
 use fit::{Fit, Unchecked};
 use kernel::Kernel;
 use own::{Own, Staged};
 pub use prepare::{PrepareError, Prepared};
+
+/// How often the kernel is asked which descriptors goroutines wait for, which holds a lock of the process's network for some
+/// microseconds.
+const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// Where records go.
 pub type Sink<'s> = dyn FnMut(&[u8]) + 's;
@@ -55,6 +62,10 @@ pub struct Live<'d> {
     own: Own,
     staged: Staged,
     looker: Option<Looker>,
+    /// Reads what looks tell of those that are at rest.
+    reader: Option<Reader<'d>>,
+    /// When the kernel was last asked for descriptors.
+    asked: Option<Instant>,
     /// What is still to be checked, when that was too early.
     unchecked: Option<Unchecked<'d>>,
     /// As of the last tick.
@@ -82,7 +93,7 @@ impl<'d> Live<'d> {
         choice: &Choice,
         sink: &mut Sink<'_>,
     ) -> Result<Self, LiveError> {
-        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, debug, notes } =
+        let Prepared { target, binary, layout, allgs, wait_reasons, plan, load_bias, debug, subject, notes } =
             prepared;
         let (pid, looks_only) = (target.pid, target.looks_only);
         let now = boot_ns();
@@ -114,6 +125,8 @@ impl<'d> Live<'d> {
             own: Own::default(),
             staged: Staged::default(),
             looker,
+            reader: subject.map(Reader::new),
+            asked: None,
             unchecked,
             births: 0,
             kernel,
@@ -199,16 +212,24 @@ impl<'d> Live<'d> {
         Ok(())
     }
 
-    /// Looks at every goroutine now; what it finds leaves with the next drain. Nothing to look with is not an error: the
-    /// notes have said why.
-    pub fn look(&mut self) -> Result<(), LiveError> {
+    /// Looks at every goroutine now; what it finds leaves with the next drain. `closing`: nothing is left for a next look.
+    /// Nothing to look with is not an error: the notes have said why.
+    pub fn look(&mut self, closing: bool) -> Result<(), LiveError> {
         let Some(looker) = &mut self.looker else {
             return Ok(());
         };
+        let ask = closing || self.asked.is_none_or(|at| at.elapsed() > ASK_EVERY);
+        let depth = if closing { Depth::All } else { Depth::AtRest { ask } };
+        // Until the layout is known to fit, nothing is followed that it says.
+        let detail = self.reader.as_mut().filter(|_| self.unchecked.is_none());
+        if ask && detail.is_some() {
+            self.asked = Some(Instant::now());
+        }
+        let detail = detail.map(|reader| (reader as &mut dyn Detail, depth));
         let (kernel, own, annotator, staged) =
             (&mut self.kernel, &mut self.own, &mut self.annotator, &mut self.staged);
         let mut record = Vec::with_capacity(1024);
-        looker.look(&self.memory, &boot_ns, &mut |event| {
+        looker.look(&self.memory, detail, &boot_ns, &mut |event| {
             record.clear();
             event.encode(&mut record);
             own.push(time_of(&record), &record);
@@ -266,6 +287,12 @@ impl<'d> Live<'d> {
             sink(bytes_of(&wire::End { h: header(kind::END, over), reason, code }));
         }
         Ok(())
+    }
+}
+
+impl Detail for Reader<'_> {
+    fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
+        self.some(addrs, ask)
     }
 }
 

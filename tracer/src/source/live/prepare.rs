@@ -7,10 +7,10 @@ use crate::event::message::Limits;
 use crate::gobin::{GoBinary, Layout, LayoutError};
 use crate::memory::ReadMemory;
 use crate::probe::{Plan, plan};
+use crate::source::dump::Subject;
 use crate::symbol::DebugSource;
 
 /// A target, recognised.
-#[derive(Debug)]
 pub struct Prepared<'d> {
     pub target: TargetInfo,
     pub binary: &'d GoBinary<'d>,
@@ -23,6 +23,8 @@ pub struct Prepared<'d> {
     pub load_bias: u64,
     /// What Go's own tables cannot answer is asked for there.
     pub debug: Option<&'d dyn DebugSource>,
+    /// The process to read stacks and objects of; without it looks tell states alone.
+    pub subject: Option<&'d Subject<'d>>,
     /// What a reader of the report should know: (code, one sentence).
     pub notes: Vec<(&'static str, String)>,
 }
@@ -116,6 +118,7 @@ pub fn prepare<'d>(about: About, binary: &'d GoBinary<'d>) -> Result<Prepared<'d
         plan,
         load_bias: about.load_bias,
         debug: None,
+        subject: None,
         notes,
     })
 }

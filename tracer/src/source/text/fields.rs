@@ -68,6 +68,19 @@ impl Fields {
         T::try_from(number(word).ok_or_else(bad)?).map_err(|_| bad())
     }
 
+    /// A number that may have a minus before it.
+    pub fn signed<T: TryFrom<i64>>(&mut self, name: &str) -> Result<T, Reason> {
+        let Some(field) = self.take(name) else {
+            return T::try_from(0).map_err(|_| Reason::Value(name.to_owned(), "0".to_owned()));
+        };
+        let bad = || Reason::Value(name.to_owned(), shown(&field.value));
+        let Value::Word(word) = &field.value else { return Err(bad()) };
+        if word.starts_with('+') {
+            return Err(bad());
+        }
+        T::try_from(word.parse().map_err(|_| bad())?).map_err(|_| bad())
+    }
+
     /// A number that may be given by name.
     pub fn named(&mut self, name: &str, by_name: impl Fn(&str) -> Option<u64>) -> Result<u64, Reason> {
         let known = self.left.iter().find(|f| f.name == name).and_then(|f| match &f.value {

@@ -4,15 +4,17 @@ use tracer_common::wire::{self, Header, kind};
 
 use super::fields::{Field, Fields, Value, duration, number, shown};
 use super::{MAX_REPEAT, Reason};
-use crate::event::message::{Frame, Limits};
-use crate::event::{Event, Note, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons};
+use crate::event::message::{Frame, Label, Limits, WaitOn};
+use crate::event::{
+    Event, Labels, Note, Object, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons, Waits,
+};
 use crate::session::loss_ledger::cause_by_name;
 
 /// Words for `end.reason`, in the order of their numbers.
 pub const END_REASONS: [&str; 5] = ["asked", "duration", "target-exited", "target-execed", "output-failed"];
 
 /// The names of the events and their kinds.
-pub const EVENTS: [(&str, u8); 21] = [
+pub const EVENTS: [(&str, u8); 24] = [
     ("birth", kind::BIRTH),
     ("death", kind::DEATH),
     ("park", kind::PARK),
@@ -34,6 +36,9 @@ pub const EVENTS: [(&str, u8); 21] = [
     ("probe-site", kind::PROBE_SITE),
     ("wait-reasons", kind::WAIT_REASONS),
     ("note", kind::NOTE),
+    ("object", kind::OBJECT),
+    ("waits", kind::WAITS),
+    ("labels", kind::LABELS),
 ];
 
 /// Events that one line stands for: one, or a `repeat`ed one.
@@ -196,6 +201,9 @@ fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
             });
             Event::WaitReasons(h, WaitReasons { names: names.collect::<Result<_, _>>()? })
         }
+        kind::OBJECT => Event::Object(h, Box::new(object(&mut f)?)),
+        kind::WAITS => Event::Waits(h, waits(&mut f)?),
+        kind::LABELS => Event::Labels(h, labels(&mut f)?),
         // EVENTS holds no other kind than `note`.
         _ => Event::Note(h, Note { code: f.text("code")?, text: f.text("text")? }),
     };
@@ -278,6 +286,54 @@ fn symbol(f: &mut Fields) -> Result<Symbol, Reason> {
     Ok(symbol)
 }
 
+fn object(f: &mut Fields) -> Result<Object, Reason> {
+    Ok(Object {
+        addr: f.number("addr")?,
+        kind: f.text("kind")?,
+        len: f.number("len")?,
+        cap: f.number("cap")?,
+        closed: f.flag("closed")?,
+        elem_size: f.number("elem-size")?,
+        locked: f.flag("locked")?,
+        starving: f.flag("starving")?,
+        waiters: f.number("waiters")?,
+        readers: f.signed("readers")?,
+        writer: f.flag("writer")?,
+        waiting_for_readers: f.signed("waiting-for-readers")?,
+        counter: f.signed("counter")?,
+        value: f.number("value")?,
+        in_ns: f.signed("in")?,
+        fd: f.number("fd")?,
+        peer: f.text("peer")?,
+    })
+}
+
+fn waits(f: &mut Fields) -> Result<Waits, Reason> {
+    let (on, sides) = (f.numbers("on")?, f.numbers("sides")?);
+    let side =
+        |side: u64| u32::try_from(side).map_err(|_| Reason::Value("sides".to_owned(), side.to_string()));
+    if on.len() != sides.len() {
+        return Err(Reason::Value("sides".to_owned(), format!("{} for {} objects", sides.len(), on.len())));
+    }
+    let on = on.into_iter().zip(sides).map(|(addr, s)| Ok(WaitOn { addr, side: side(s)? }));
+    Ok(Waits { on: on.collect::<Result<_, _>>()?, more: f.number("more")?, labels: f.number("labels")? })
+}
+
+fn labels(f: &mut Fields) -> Result<Labels, Reason> {
+    let mut labels = Labels { id: f.number("id")?, labels: Vec::new() };
+    for Field { name, value } in f.rest() {
+        let (Value::Text(text) | Value::Word(text)) = value else {
+            return Err(Reason::Value(name, String::new()));
+        };
+        match (name.as_str(), labels.labels.last_mut()) {
+            ("key", _) => labels.labels.push(Label { key: text, value: String::new() }),
+            ("value", Some(label)) => label.value = text,
+            _ => return Err(f.unknown(&name)),
+        }
+    }
+    Ok(labels)
+}
+
 fn header_mut(event: &mut Event) -> &mut Header {
     match event {
         Event::Birth(e) => &mut e.h,
@@ -298,6 +354,9 @@ fn header_mut(event: &mut Event) -> &mut Header {
         | Event::Symbol(h, _)
         | Event::ProbeSite(h, _)
         | Event::WaitReasons(h, _)
-        | Event::Note(h, _) => h,
+        | Event::Note(h, _)
+        | Event::Object(h, _)
+        | Event::Waits(h, _)
+        | Event::Labels(h, _) => h,
     }
 }

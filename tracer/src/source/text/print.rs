@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tracer_common::wire::kind;
 
 use super::line::{END_REASONS, EVENTS};
-use crate::event::{Event, Symbol, TargetInfo};
+use crate::event::{Event, Object, Symbol, TargetInfo};
 use crate::session::loss_ledger::cause_name;
 
 /// The line that [`parse`](super::parse) gives the same event for. Fields that are 0 or empty are left out.
@@ -58,6 +58,20 @@ pub fn print(event: &Event) -> String {
             .hex("file-offset", p.file_offset),
         Event::WaitReasons(_, w) => w.names.iter().fold(&mut line, |l, n| l.always_text("name", n)),
         Event::Note(_, n) => line.text("code", &n.code).text("text", &n.text),
+        Event::Object(_, o) => print_object(&mut line, o),
+        Event::Waits(_, w) => {
+            let on: Vec<u64> = w.on.iter().map(|on| on.addr).collect();
+            let sides: Vec<u64> = w.on.iter().map(|on| on.side.into()).collect();
+            line.list("on", &on, |n| format!("{n:#x}")).list("sides", &sides, u64::to_string);
+            line.dec("more", w.more).hex("labels", w.labels)
+        }
+        Event::Labels(_, l) => {
+            line.hex("id", l.id);
+            for label in &l.labels {
+                line.always_text("key", &label.key).always_text("value", &label.value);
+            }
+            &mut line
+        }
     };
     line.0
 }
@@ -87,6 +101,15 @@ fn print_symbol<'a>(line: &'a mut Line, s: &Symbol) -> &'a mut Line {
     line
 }
 
+fn print_object<'a>(line: &'a mut Line, o: &Object) -> &'a mut Line {
+    line.hex("addr", o.addr).text("kind", &o.kind).dec("len", o.len).dec("cap", o.cap);
+    line.flag("closed", o.closed).dec("elem-size", o.elem_size.into());
+    line.flag("locked", o.locked).flag("starving", o.starving).dec("waiters", o.waiters.into());
+    line.signed("readers", o.readers.into()).flag("writer", o.writer);
+    line.signed("waiting-for-readers", o.waiting_for_readers.into()).signed("counter", o.counter.into());
+    line.dec("value", o.value.into()).signed("in", o.in_ns).dec("fd", o.fd.into()).text("peer", &o.peer)
+}
+
 struct Line(String);
 
 impl Line {
@@ -97,6 +120,10 @@ impl Line {
     }
 
     fn dec(&mut self, name: &str, value: u64) -> &mut Self {
+        if value == 0 { self } else { self.word(name, &value.to_string()) }
+    }
+
+    fn signed(&mut self, name: &str, value: i64) -> &mut Self {
         if value == 0 { self } else { self.word(name, &value.to_string()) }
     }
 
@@ -151,5 +178,8 @@ fn kind_of(event: &Event) -> u8 {
         Event::ProbeSite(..) => kind::PROBE_SITE,
         Event::WaitReasons(..) => kind::WAIT_REASONS,
         Event::Note(..) => kind::NOTE,
+        Event::Object(..) => kind::OBJECT,
+        Event::Waits(..) => kind::WAITS,
+        Event::Labels(..) => kind::LABELS,
     }
 }

@@ -11,47 +11,20 @@ pub fn text(object: &Object, side: Side) -> String {
             "a nil channel, or a `select` without cases: nothing can end it".to_owned()
         }
         ObjectKind::Forever => "nothing that could end it".to_owned(),
-        ObjectKind::Channel { len, cap, closed, elem_size: _ } => {
+        ObjectKind::Channel { .. } => {
             let to = match side {
                 Side::Send => "to send on ",
                 Side::Receive => "to receive from ",
                 Side::Wait | Side::Unknown => "",
             };
-            let room = match (*len, *cap) {
-                (0, 0) => "unbuffered".to_owned(),
-                (len, cap) if len == cap => format!("full: {len} of {cap}"),
-                (0, cap) => format!("empty: 0 of {cap}"),
-                (len, cap) => format!("{len} of {cap}"),
-            };
-            let closed = if *closed { ", closed" } else { "" };
             let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
-            format!("{to}channel {addr:#x} ({room}{closed}): {others}")
+            format!("{to}channel {addr:#x} ({}): {others}", object.kind.state())
         }
-        ObjectKind::Mutex { locked, starving, waiters } => {
-            let state = if *locked { "locked" } else { "not locked at the moment" };
-            let starving = if *starving { ", starving" } else { "" };
-            format!("sync.Mutex {addr:#x} ({state}{starving}; {})", words::count((*waiters).into(), "waiter"))
-        }
-        ObjectKind::RwMutex { readers, writer, waiting_for_readers } => {
-            let writer = if *writer { "a writer has it or waits" } else { "no writer" };
-            let readers = match readers {
-                n if *n < 0 => String::new(),
-                n => format!(", {}", words::count(u64::from(n.unsigned_abs()), "reader")),
-            };
-            let waiting = match waiting_for_readers {
-                0 => String::new(),
-                n => format!(", the writer waits for {n} to leave"),
-            };
-            format!("sync.RWMutex {addr:#x} ({writer}{readers}{waiting})")
-        }
-        ObjectKind::WaitGroup { counter, waiters } => {
-            let waiters = words::count((*waiters).into(), "waiter");
-            format!("sync.WaitGroup {addr:#x} (counter {counter}; {waiters})")
-        }
-        ObjectKind::Cond { waiters } => {
-            format!("sync.Cond {addr:#x} ({})", words::count((*waiters).into(), "waiter"))
-        }
-        ObjectKind::Semaphore { value } => format!("semaphore {addr:#x} (value {value})"),
+        kind @ ObjectKind::Mutex { .. } => format!("sync.Mutex {addr:#x} ({})", kind.state()),
+        kind @ ObjectKind::RwMutex { .. } => format!("sync.RWMutex {addr:#x} ({})", kind.state()),
+        kind @ ObjectKind::WaitGroup { .. } => format!("sync.WaitGroup {addr:#x} ({})", kind.state()),
+        kind @ ObjectKind::Cond { .. } => format!("sync.Cond {addr:#x} ({})", kind.state()),
+        kind @ ObjectKind::Semaphore { .. } => format!("semaphore {addr:#x} ({})", kind.state()),
         ObjectKind::Timer { in_ns } if *in_ns < 0 => {
             format!("a timer that should have fired {} ago", words::duration(in_ns.unsigned_abs()))
         }
