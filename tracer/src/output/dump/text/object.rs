@@ -1,7 +1,7 @@
 //! What goroutines wait on, in words.
 
 use super::super::super::words;
-use crate::dump::{Object, ObjectKind, Side};
+use crate::dump::{Fires, Object, ObjectKind, Side};
 
 /// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; goroutines 1, 31 and 3 more have its address`
 pub fn text(object: &Object, side: Side) -> String {
@@ -11,7 +11,7 @@ pub fn text(object: &Object, side: Side) -> String {
             "a nil channel, or a `select` without cases: nothing can end it".to_owned()
         }
         ObjectKind::Forever => "nothing that could end it".to_owned(),
-        ObjectKind::Channel { len, cap, closed, elem_size: _ } => {
+        ObjectKind::Channel { len, cap, closed, elem_size: _, timer } => {
             let to = match side {
                 Side::Send => "to send on ",
                 Side::Receive => "to receive from ",
@@ -24,8 +24,12 @@ pub fn text(object: &Object, side: Side) -> String {
                 (len, cap) => format!("{len} of {cap}"),
             };
             let closed = if *closed { ", closed" } else { "" };
+            let timer = match timer {
+                Some(fires) => format!(", of a timer that {}", when(*fires)),
+                None => String::new(),
+            };
             let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
-            format!("{to}channel {addr:#x} ({room}{closed}): {others}")
+            format!("{to}channel {addr:#x} ({room}{closed}{timer}): {others}")
         }
         ObjectKind::Mutex { locked, starving, waiters } => {
             let state = if *locked { "locked" } else { "not locked at the moment" };
@@ -52,12 +56,7 @@ pub fn text(object: &Object, side: Side) -> String {
             format!("sync.Cond {addr:#x} ({})", words::count((*waiters).into(), "waiter"))
         }
         ObjectKind::Semaphore { value } => format!("semaphore {addr:#x} (value {value})"),
-        ObjectKind::Timer { in_ns } if *in_ns < 0 => {
-            format!("a timer that should have fired {} ago", words::duration(in_ns.unsigned_abs()))
-        }
-        ObjectKind::Timer { in_ns } => {
-            format!("a timer that fires in {}", words::duration(in_ns.unsigned_abs()))
-        }
+        ObjectKind::Timer { fires } => format!("a timer that {}", when(*fires)),
         ObjectKind::Descriptor { fd, peer: Some(peer) } => {
             format!("descriptor {fd} ({})", words::clean(peer))
         }
@@ -68,6 +67,16 @@ pub fn text(object: &Object, side: Side) -> String {
         text.push_str(&holders);
     }
     text
+}
+
+/// `fires in 3.20s`
+fn when(fires: Fires) -> String {
+    match fires {
+        Fires::In(ns) if ns < 0 => format!("should have fired {} ago", words::duration(ns.unsigned_abs())),
+        Fires::In(ns) => format!("fires in {}", words::duration(ns.unsigned_abs())),
+        Fires::Not => "is stopped or has fired".to_owned(),
+        Fires::Unknown => "fires at a time that is not known".to_owned(),
+    }
 }
 
 /// `none sends`, `1 sends`, `4 send`
