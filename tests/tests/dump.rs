@@ -188,7 +188,7 @@ fn of_a_bubble_no_time_is_told() -> Result<()> {
         let dump = dump::dump(program.pid(), &executable)?;
         let kind = |f: &str| {
             let g = dump::in_function(&dump, f)?;
-            anyhow::Ok(dump::object(&dump, g)?.kind.clone())
+            anyhow::Ok(dump::object(&dump, g)?.clone())
         };
         assert_eq!(kind("main.sleeps")?, ObjectKind::Timer { fires: Fires::Unknown }, "{go}");
         let channel = kind("main.hearsTimer")?;

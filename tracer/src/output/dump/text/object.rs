@@ -101,3 +101,29 @@ fn holders(object: &Object) -> Option<String> {
     };
     Some(format!("its address is also with {who}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_timer_fires() {
+        let channel =
+            |timer| ObjectKind::Channel { len: 0, cap: 1, closed: false, elem_size: 24, timer: Some(timer) };
+        let told = |kind| text(&Object::new(0x40, kind), Side::Receive);
+        let cases = [
+            (Fires::In(3_209_000_000), "fires in 3.20s"),
+            (Fires::In(0), "fires in 0s"),
+            (Fires::In(-5_000_000), "should have fired 5.00ms ago"),
+            (Fires::In(i64::MIN), "should have fired 106751d23h ago"),
+            (Fires::Not, "is stopped or has fired"),
+            (Fires::Unknown, "fires at a time that is not known"),
+        ];
+        for (fires, says) in cases {
+            assert_eq!(told(ObjectKind::Timer { fires }), format!("a timer that {says}"));
+            let begins = format!("to receive from channel 0x40 (empty: 0 of 1, of a timer that {says}): ");
+            let text = told(channel(fires));
+            assert!(text.starts_with(&begins), "{text}");
+        }
+    }
+}
