@@ -99,7 +99,7 @@ pub struct Goroutines {
     pub m: M,
     pub sudog: SudogLayout,
     pub hchan: HchanLayout,
-    /// Absent where it is not described: a program that has no timers has no descriptor of them.
+    /// Absent where it is not described.
     pub timer: Option<TimerLayout>,
     pub semaphores_in_waiting: bool,
 }
