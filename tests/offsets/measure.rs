@@ -150,6 +150,7 @@ fn offsets(of: Goroutines, moduledata: ModuleOffsets, wrapper_id: u8) -> Offsets
         m: of.m,
         sudog: of.sudog,
         hchan: of.hchan,
+        timer: of.timer,
         moduledata,
         wrapper_id,
         status_dead_extra: None,

@@ -39,7 +39,7 @@ pub fn write(table: &Table) -> String {
     );
     let layouts: Vec<Value> =
         table.layouts.iter().map(|l| serde_json::to_value(l).unwrap_or_default()).collect();
-    for part in ["g", "m", "sudog", "hchan", "moduledata"] {
+    for part in ["g", "m", "sudog", "hchan", "timer", "moduledata"] {
         page.push_str(&format!("\n### runtime.{part}\n\n"));
         columns(&mut page, &layouts, |l| l[part].clone());
     }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::gostray::gostray;
 use tests::own_dump::{Said, explained, own, parse};
 use tests::{Fixture, Running, dump, root_only};
-use tracer::dump::{Goroutine, ObjectKind, Side, Status};
+use tracer::dump::{Fires, Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
 
 fn all() -> impl Iterator<Item = &'static str> {
@@ -53,16 +54,22 @@ fn it_says_what_the_program_says_of_itself() -> Result<()> {
     Ok(())
 }
 
+const HUNDRED_HOURS: Duration = Duration::from_secs(100 * 3600);
+
 /// What each of `parked`'s goroutines waits on.
 fn check_objects(go: &str) -> Result<()> {
     let executable = Fixture::new("parked").go(go).build()?;
+    let started = Instant::now();
     let program = Running::start(&executable, &[])?;
     let dump = dump::dump(program.pid(), &executable)?;
+    // It says `ready` 200 ms after they began.
+    let asleep_for = Duration::from_millis(200)..=started.elapsed();
     let of = |f: &str| {
         let g = dump::in_function(&dump, f)?;
         anyhow::Ok(dump::object(&dump, g)?.clone())
     };
-    let channel = |len, cap, elem_size| ObjectKind::Channel { len, cap, closed: false, elem_size };
+    let channel =
+        |len, cap, elem_size| ObjectKind::Channel { len, cap, closed: false, elem_size, timer: None };
     assert_eq!(of("main.sends")?, channel(2, 2, 8));
     let cases = &dump::in_function(&dump, "main.selects")?.waits_on;
     let mut cases: Vec<_> =
@@ -104,6 +111,31 @@ fn check_objects(go: &str) -> Result<()> {
     assert!(descriptor("main.accepts")?.starts_with("listens on 127.0.0.1:"));
     assert!(descriptor("main.hears")?.starts_with("127.0.0.1:"));
 
+    let sound = |fires: Option<Fires>| {
+        let Some(Fires::In(ns)) = fires else { return false };
+        HUNDRED_HOURS
+            .checked_sub(Duration::from_nanos(ns.unsigned_abs()))
+            .is_some_and(|passed| ns > 0 && asleep_for.contains(&passed))
+    };
+    let sleeps = of("main.sleeps")?;
+    ensure!(
+        matches!(sleeps, ObjectKind::Timer { fires } if sound(Some(fires))),
+        "{sleeps:?}, {asleep_for:?}"
+    );
+    let timer = |f: &str| match of(f)? {
+        ObjectKind::Channel { cap: 1, timer, .. } => anyhow::Ok(timer),
+        other => anyhow::bail!("{other:?}"),
+    };
+    // Before Go 1.23 a channel does not know of its timer.
+    let timers = ["main.hearsTimer", "main.hearsTicker", "main.hearsStopped"];
+    let [after, ticker, stopped] = [timer(timers[0])?, timer(timers[1])?, timer(timers[2])?];
+    if ["1.19.", "1.21.", "1.22."].iter().any(|old| go.starts_with(old)) {
+        assert_eq!([after, ticker, stopped], [None; 3]);
+    } else {
+        ensure!(sound(after) && sound(ticker), "{after:?}, {ticker:?}, {asleep_for:?}");
+        assert_eq!(stopped, Some(Fires::Not));
+    }
+
     let labelled: Vec<_> = dump.goroutines.iter().filter_map(|g| dump.labels(g)).collect();
     let labels = [("path", "/a b"), ("tenant", "blue")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     assert_eq!(labelled, [&BTreeMap::from(labels)]);
@@ -112,7 +144,7 @@ fn check_objects(go: &str) -> Result<()> {
     let thread = locked[0].thread.context("it is locked to a thread")?;
     assert!(fs::exists(format!("/proc/{}/task/{thread}", program.pid()))?);
 
-    let found_elsewhere = |g: &&Goroutine| matches!(dump.reason(g).as_deref(), Some("sleep" | "coroutine"));
+    let found_elsewhere = |g: &&Goroutine| matches!(dump.reason(g).as_deref(), Some("coroutine"));
     let unknown: Vec<_> = dump
         .goroutines
         .iter()
@@ -142,5 +174,28 @@ fn a_process_with_many_descriptors_is_not_held_up() -> Result<()> {
     let accepts = dump::in_function(&dump, "main.accepts")?;
     assert!(accepts.waits_on.is_empty());
     assert!(dump.notes.iter().any(|n| n.code == "descriptors-not-asked"), "{:?}", dump.notes);
+    Ok(())
+}
+
+/// In a bubble of `testing/synctest` times are of its own clock.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn of_a_bubble_no_time_is_told() -> Result<()> {
+    root_only()?;
+    for go in ["1.25.5", golang::DEFAULT, "1.27.3"] {
+        let executable = Fixture::new("bubble").go(go).build()?;
+        let program = Running::start(&executable, &[])?;
+        let dump = dump::dump(program.pid(), &executable)?;
+        let kind = |f: &str| {
+            let g = dump::in_function(&dump, f)?;
+            anyhow::Ok(dump::object(&dump, g)?.clone())
+        };
+        assert_eq!(kind("main.sleeps")?, ObjectKind::Timer { fires: Fires::Unknown }, "{go}");
+        let channel = kind("main.hearsTimer")?;
+        ensure!(
+            matches!(channel, ObjectKind::Channel { timer: Some(Fires::Unknown), .. }),
+            "{go}: {channel:?}"
+        );
+    }
     Ok(())
 }

@@ -178,6 +178,7 @@ fn type_descriptors_say_what_the_dwarf_says() -> Result<()> {
         let dwarf = tracer::gobin::described(&DebugSections::of_file(&data)?)?.offsets;
         ensure!((own.g, own.m) == (dwarf.g, dwarf.m), "{version}: {own:?}");
         assert_eq!((own.sudog, own.hchan), (dwarf.sudog, dwarf.hchan), "{version}");
+        assert_eq!(own.timer, dwarf.timer, "{version}");
         assert_eq!(own.semaphores_in_waiting, dwarf.semaphores_in_waiting, "{version}");
     }
     Ok(())

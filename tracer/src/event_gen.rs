@@ -55,7 +55,7 @@ prop_compose! {
 
 prop_compose! {
     fn object()(
-        kind in prop_oneof![4 => Just("channel".to_owned()), 1 => Just("mutex".to_owned()), 1 => text()], peer in text(),
+        kind in prop_oneof![4 => Just("channel".to_owned()), 1 => Just("mutex".to_owned()), 1 => text()], peer in text(), timer in text(),
         n in prop::array::uniform3(number()), m in prop::array::uniform4(small()),
         signed in any::<(i32, i32, i32, i64)>(), flags in any::<[bool; 4]>(),
     ) -> Object {
@@ -65,7 +65,7 @@ prop_compose! {
         let (readers, waiting_for_readers, counter, in_ns) = signed;
         Object {
             addr, kind, len, cap, closed, elem_size, locked, starving, waiters, readers, writer,
-            waiting_for_readers, counter, value, in_ns, fd, peer,
+            waiting_for_readers, counter, value, timer, in_ns, fd, peer,
         }
     }
 }

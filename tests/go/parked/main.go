@@ -153,8 +153,29 @@ func endsGroup(g *sync.WaitGroup) {
 //go:noinline
 func waitsForOnce(o *sync.Once) { o.Do(func() {}) }
 
+// Its second sleep has the timer of the first.
+//
 //go:noinline
-func sleeps() { time.Sleep(100 * time.Hour) }
+func sleeps() {
+	time.Sleep(time.Millisecond)
+	time.Sleep(100 * time.Hour)
+}
+
+//go:noinline
+func hearsTimer() { <-time.After(100 * time.Hour) }
+
+//go:noinline
+func hearsTicker() {
+	for range time.NewTicker(100 * time.Hour).C {
+	}
+}
+
+//go:noinline
+func hearsStopped() {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	<-timer.C
+}
 
 //go:noinline
 func accepts(l net.Listener) { l.Accept() }
@@ -196,11 +217,9 @@ func locks() {
 
 func times() {
 	go sleeps()
-	go func() { <-time.After(100 * time.Hour) }()
-	go func() {
-		for range time.NewTicker(100 * time.Hour).C {
-		}
-	}()
+	go hearsTimer()
+	go hearsTicker()
+	go hearsStopped()
 	time.AfterFunc(time.Millisecond, func() { <-never })
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Hour)
 	go func() {

@@ -249,6 +249,16 @@ impl Object {
     }
 }
 
+/// When a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fires {
+    /// In that many nanoseconds from the moment the dump was begun; negative: it should have before.
+    In(i64),
+    /// It is stopped or has fired, and stays silent unless it is reset.
+    Not,
+    Unknown,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     Channel {
@@ -256,6 +266,8 @@ pub enum ObjectKind {
         cap: u64,
         closed: bool,
         elem_size: u16,
+        /// Of a channel that a timer or ticker sends to, where the runtime tells (Go 1.23 on).
+        timer: Option<Fires>,
     },
     /// A send or receive on a channel that is nil: nothing can ever end it. So does a `select` without cases.
     Forever,
@@ -281,9 +293,9 @@ pub enum ObjectKind {
     Semaphore {
         value: u32,
     },
-    /// Fires in that many nanoseconds; negative: it should have.
+    /// Of `time.Sleep`.
     Timer {
-        in_ns: i64,
+        fires: Fires,
     },
     /// A network or other polled descriptor; `peer` as `/proc/PID/net` tells it.
     Descriptor {

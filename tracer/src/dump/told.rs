@@ -1,6 +1,6 @@
 //! Objects as the stream of events tells them.
 
-use super::{ObjectKind, Side};
+use super::{Fires, ObjectKind, Side};
 use crate::event::Object;
 use tracer_common::wire::side;
 
@@ -24,7 +24,7 @@ impl ObjectKind {
     pub fn state(&self) -> String {
         let waiters = |n: u32| if n == 1 { "1 waiter".to_owned() } else { format!("{n} waiters") };
         match self {
-            Self::Channel { len, cap, closed, elem_size: _ } => {
+            Self::Channel { len, cap, closed, elem_size: _, timer: _ } => {
                 let room = match (*len, *cap) {
                     (0, 0) => "unbuffered".to_owned(),
                     (len, cap) if len == cap => format!("full: {len} of {cap}"),
@@ -54,9 +54,15 @@ impl ObjectKind {
             Self::WaitGroup { counter, waiters: n } => format!("counter {counter}; {}", waiters(*n)),
             Self::Cond { waiters: n } => waiters(*n),
             Self::Semaphore { value } => format!("value {value}"),
-            Self::Timer { in_ns } => {
-                let ns = std::time::Duration::from_nanos(in_ns.unsigned_abs());
-                if *in_ns < 0 { format!("should have fired {ns:?} ago") } else { format!("fires in {ns:?}") }
+            Self::Timer { fires: Fires::Not } => "is stopped or has fired".to_owned(),
+            Self::Timer { fires: Fires::Unknown } => "fires at a time that is not known".to_owned(),
+            Self::Timer { fires: Fires::In(ns) } => {
+                let time = std::time::Duration::from_nanos(ns.unsigned_abs());
+                if *ns < 0 {
+                    format!("should have fired {time:.1?} ago")
+                } else {
+                    format!("fires {time:.1?} after the look")
+                }
             }
             Self::Descriptor { fd, peer: Some(peer) } => format!("{fd}, {peer}"),
             Self::Descriptor { fd, peer: None } => fd.to_string(),
@@ -67,8 +73,9 @@ impl ObjectKind {
     pub fn tell(&self, addr: u64) -> Object {
         let object = Object { addr, kind: self.name().to_owned(), ..Object::default() };
         match self.clone() {
-            Self::Channel { len, cap, closed, elem_size } => {
-                Object { len, cap, closed, elem_size: elem_size.into(), ..object }
+            Self::Channel { len, cap, closed, elem_size, timer } => {
+                let channel = Object { len, cap, closed, elem_size: elem_size.into(), ..object };
+                timer.map_or(channel.clone(), |fires| fires.tell(channel))
             }
             Self::Forever => object,
             Self::Mutex { locked, starving, waiters } => Object { locked, starving, waiters, ..object },
@@ -78,19 +85,21 @@ impl ObjectKind {
             Self::WaitGroup { counter, waiters } => Object { counter, waiters, ..object },
             Self::Cond { waiters } => Object { waiters, ..object },
             Self::Semaphore { value } => Object { value, ..object },
-            Self::Timer { in_ns } => Object { in_ns, ..object },
+            Self::Timer { fires } => fires.tell(object),
             Self::Descriptor { fd, peer } => Object { fd, peer: peer.unwrap_or_default(), ..object },
         }
     }
 
     /// What a message tells; nothing of a kind that is not known here.
     pub fn told(o: Object) -> Option<Self> {
+        let timer = Fires::told(&o);
         Some(match o.kind.as_str() {
             "channel" => Self::Channel {
                 len: o.len,
                 cap: o.cap,
                 closed: o.closed,
                 elem_size: u16::try_from(o.elem_size).unwrap_or(u16::MAX),
+                timer,
             },
             "forever" => Self::Forever,
             "mutex" => Self::Mutex { locked: o.locked, starving: o.starving, waiters: o.waiters },
@@ -102,10 +111,30 @@ impl ObjectKind {
             "wait-group" => Self::WaitGroup { counter: o.counter, waiters: o.waiters },
             "cond" => Self::Cond { waiters: o.waiters },
             "semaphore" => Self::Semaphore { value: o.value },
-            "timer" => Self::Timer { in_ns: o.in_ns },
+            "timer" => Self::Timer { fires: timer.unwrap_or(Fires::Unknown) },
             "descriptor" => Self::Descriptor { fd: o.fd, peer: Some(o.peer).filter(|p| !p.is_empty()) },
             _ => return None,
         })
+    }
+}
+
+impl Fires {
+    fn tell(self, object: Object) -> Object {
+        let (timer, in_ns) = match self {
+            Self::In(ns) => ("fires", ns),
+            Self::Not => ("stopped", 0),
+            Self::Unknown => ("unknown", 0),
+        };
+        Object { timer: timer.to_owned(), in_ns, ..object }
+    }
+
+    fn told(object: &Object) -> Option<Self> {
+        match object.timer.as_str() {
+            "" => None,
+            "fires" => Some(Self::In(object.in_ns)),
+            "stopped" => Some(Self::Not),
+            _ => Some(Self::Unknown),
+        }
     }
 }
 
@@ -147,14 +176,16 @@ mod tests {
     #[test]
     fn what_is_told_is_what_it_was() {
         for kind in [
-            ObjectKind::Channel { len: 1, cap: 2, closed: true, elem_size: 8 },
+            ObjectKind::Channel { len: 1, cap: 2, closed: true, elem_size: 8, timer: None },
+            ObjectKind::Channel { len: 0, cap: 1, closed: false, elem_size: 8, timer: Some(Fires::Not) },
             ObjectKind::Forever,
             ObjectKind::Mutex { locked: true, starving: true, waiters: 3 },
             ObjectKind::RwMutex { readers: -4, writer: true, waiting_for_readers: 2 },
             ObjectKind::WaitGroup { counter: -1, waiters: 2 },
             ObjectKind::Cond { waiters: 5 },
             ObjectKind::Semaphore { value: 6 },
-            ObjectKind::Timer { in_ns: -7 },
+            ObjectKind::Timer { fires: Fires::In(-7) },
+            ObjectKind::Timer { fires: Fires::Unknown },
             ObjectKind::Descriptor { fd: 8, peer: Some("127.0.0.1:80".to_owned()) },
             ObjectKind::Descriptor { fd: 8, peer: None },
         ] {

@@ -206,7 +206,11 @@ pub struct Object {
     /// Of a semaphore.
     #[prost(uint32, tag = "14")]
     pub value: u32,
-    /// Of a timer: nanoseconds from the look until it fires; negative: it should have.
+    /// Of a timer, and of a channel that one sends to, when it fires: `fires` (in `in_ns`), `stopped` (or has fired),
+    /// `unknown`; else empty.
+    #[prost(string, tag = "18")]
+    pub timer: String,
+    /// Nanoseconds from the look until it fires; negative: it should have.
     #[prost(sint64, tag = "15")]
     pub in_ns: i64,
     /// Of a descriptor; `peer` as `/proc/PID/net` tells it, else empty.

@@ -42,7 +42,7 @@ pub use identity::{BuildIds, DebugLink, Mismatch, Proof};
 pub use kind::BuildKind;
 pub use layout::{
     Described, DwarfError, Goroutines, HchanLayout, Layout, LayoutError, Measured, ModuleOffsets, Offsets,
-    SudogLayout, Table, Unfit, Unknown, described, newest as newest_layout,
+    SudogLayout, Table, TimerLayout, Unfit, Unknown, described, newest as newest_layout,
 };
 pub use pclntab::{Func, FuncTable};
 pub use symtab::CodeSymbols;

@@ -27,6 +27,12 @@ pub struct G {
     pub syscallpc: u64,
     pub labels: u64,
     pub lockedm: u64,
+    /// Of `time.Sleep`; 0 also where it is not known where that is.
+    pub timer: u64,
+    /// Until when it sleeps, where g says so.
+    pub sleep_when: Option<u64>,
+    /// Its bubble of `testing/synctest`; 0 outside.
+    pub bubble: u64,
 }
 
 /// How many bytes of a g are read: up to its last field that is looked at.
@@ -52,7 +58,8 @@ pub fn window(l: &Layout) -> usize {
         l.g_lockedm,
     ];
     let parent = Some(k.g_parent_goid).filter(|&at| at != ABSENT);
-    words.into_iter().chain(parent).max().unwrap_or(0) as usize + 8
+    let optional = [parent, l.g_timer, l.g_sleep_when, l.g_bubble];
+    words.into_iter().chain(optional.into_iter().flatten()).max().unwrap_or(0) as usize + 8
 }
 
 impl G {
@@ -82,6 +89,9 @@ impl G {
             syscallpc: word(l.g_syscallpc),
             labels: word(l.g_labels),
             lockedm: word(l.g_lockedm),
+            timer: l.g_timer.map_or(0, word),
+            sleep_when: l.g_sleep_when.map(word),
+            bubble: l.g_bubble.map_or(0, word),
         }
     }
 

@@ -384,7 +384,7 @@ fn hash(bytes: &[u8]) -> u32 {
 /// it has not run, or that it has come back to where it was.
 fn place(g: &G) -> u32 {
     let mut hasher = DefaultHasher::new();
-    for word in [g.hi.wrapping_sub(g.sp), g.pc, g.waiting] {
+    for word in [g.hi.wrapping_sub(g.sp), g.pc, g.waiting, g.sleep_when.unwrap_or(0)] {
         hasher.write_u64(word);
     }
     hasher.finish() as u32

@@ -117,7 +117,7 @@ mod tests {
     use tracer_common::wire::side;
 
     fn channel(addr: u64, len: u64) -> Object {
-        ObjectKind::Channel { len, cap: 4, closed: false, elem_size: 8 }.tell(addr)
+        ObjectKind::Channel { len, cap: 4, closed: false, elem_size: 8, timer: None }.tell(addr)
     }
 
     #[test]
@@ -131,7 +131,10 @@ mod tests {
         assert!(objects.tell(channel(1, 3), &limits).is_ok());
         let waited = objects.get(1).expect("it was told");
         assert_eq!((waited.senders, waited.others, objects.unused), (1, 1, 0));
-        assert_eq!(waited.kind, ObjectKind::Channel { len: 3, cap: 4, closed: false, elem_size: 8 });
+        assert_eq!(
+            waited.kind,
+            ObjectKind::Channel { len: 3, cap: 4, closed: false, elem_size: 8, timer: None }
+        );
         objects.leave(first);
         assert!(objects.get(1).is_some() && objects.get(2).is_none());
         objects.leave(second);

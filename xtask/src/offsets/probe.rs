@@ -69,16 +69,12 @@ pub fn experiments(root: &Path, cache: &Path, own: &Path) -> Result<()> {
         let mut built = false;
         for turned in [name.clone(), format!("no{name}")] {
             let out = own.join(format!("amd64-{turned}"));
-            // A cache of its own, or every experiment's whole standard library would be kept.
-            let own_cache = cache.join("experiment");
-            if build(root, "amd64", Some(&turned), &own_cache, &out).is_ok()
-                && differs(root, &own_cache, &out)?
-            {
+            // With the cache of all: what was turned to its default is built already.
+            if build(root, "amd64", Some(&turned), cache, &out).is_ok() && differs(root, cache, &out)? {
                 built = true;
             } else {
                 let _ = fs::remove_file(&out);
             }
-            let _ = fs::remove_dir_all(&own_cache);
             if built {
                 break;
             }

@@ -58,7 +58,7 @@ fn what_remains_refers_to_the_same() {
     assert_eq!(dump.stack(g), whole.stack(before));
     let object = |dump: &Dump, g: &Goroutine, n: usize| dump.objects[g.waits_on[n].object as usize].clone();
     assert_eq!(object(&dump, g, 3), object(&whole, before, 3));
-    assert_eq!((dump.stacks.len(), dump.objects.len(), dump.labels.len()), (1, 10, 0));
+    assert_eq!((dump.stacks.len(), dump.objects.len(), dump.labels.len()), (1, 13, 0));
     assert!(dump.places.0.len() < whole.places.0.len() && dump.places.creation(g.gopc).is_some());
     let mut labelled = fixture();
     keep(&mut labelled, &["id=11".parse().unwrap()]);

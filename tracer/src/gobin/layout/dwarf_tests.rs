@@ -141,6 +141,9 @@ fn runtime() -> Vec<u8> {
             ("startpc", g.startpc, 8),
             ("waiting", g.waiting, 8),
             ("labels", g.labels, 8),
+            ("timer", g.timer.unwrap(), 8),
+            ("sleepWhen", g.sleep_when.unwrap(), 8),
+            ("bubble", g.bubble.unwrap(), 8),
         ],
     );
     structure(
@@ -189,6 +192,7 @@ fn runtime() -> Vec<u8> {
             ("sendq", h.sendq_first, waitq),
         ],
     );
+    structure(out, "runtime.timer", 104, &[("when", o.timer.unwrap().when, 8)]);
     let module = &o.moduledata;
     structure(
         out,

@@ -39,11 +39,12 @@ pub struct Described {
     pub offsets: Offsets,
 }
 
-const STRUCTS: [&str; 9] = [
+const STRUCTS: [&str; 10] = [
     "runtime.g",
     "runtime.m",
     "runtime.sudog",
     "runtime.hchan",
+    "runtime.timer",
     "runtime.moduledata",
     "runtime.pcHeader",
     "runtime.functab",
@@ -101,14 +102,16 @@ pub fn read(debug: &DebugSections<'_>) -> Result<Described, DwarfError> {
     let moduledata = tables(get("runtime.moduledata")?, get("runtime.pcHeader")?, get("runtime.functab")?)?;
     functions(get("runtime._func")?, get("runtime.inlinedCall")?)?;
     let wrapper = WRAPPER.iter().find_map(|n| found.constants.get(*n)).and_then(|&id| u8::try_from(id).ok());
-    let goroutines =
-        Goroutines::of(get("runtime.g")?, get("runtime.m")?, get("runtime.sudog")?, get("runtime.hchan")?)?;
+    let (g, m) = (get("runtime.g")?, get("runtime.m")?);
+    let (sudog, hchan) = (get("runtime.sudog")?, get("runtime.hchan")?);
+    let goroutines = Goroutines::of(g, m, sudog, hchan, structs.get("runtime.timer"))?;
     let dead_extra = found.constants.get(DEAD_EXTRA).and_then(|&v| u32::try_from(v).ok());
     let offsets = Offsets {
         g: goroutines.g,
         m: goroutines.m,
         sudog: goroutines.sudog,
         hchan: goroutines.hchan,
+        timer: goroutines.timer,
         moduledata,
         wrapper_id: wrapper.ok_or_else(|| Unfit::Missing { what: WRAPPER[0].to_owned() })?,
         status_dead_extra: dead_extra,

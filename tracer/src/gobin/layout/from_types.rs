@@ -33,12 +33,14 @@ const MAX_NAME: u32 = 256;
 const MAX_CANDIDATES: usize = 16;
 const MAX_DEPTH: u32 = 3;
 
-/// Reads the four structs; `types` is from `moduledata.types` to `moduledata.etypes`, as linked.
+/// Reads the structs, `runtime.timer` only where there is one; `types` is from `moduledata.types` to `moduledata.etypes`, as linked.
 pub fn read(image: &Image<'_>, types: &Range<u64>) -> Result<Goroutines, Unfit> {
     let mut left = MAX_SEARCHED_AGAIN;
     let mut of =
         |name| find(image, types, name, &mut left).ok_or_else(|| Unfit::Missing { what: String::from(name) });
-    Goroutines::of(&of("runtime.g")?, &of("runtime.m")?, &of("runtime.sudog")?, &of("runtime.hchan")?)
+    let (g, m, sudog, hchan) =
+        (of("runtime.g")?, of("runtime.m")?, of("runtime.sudog")?, of("runtime.hchan")?);
+    Goroutines::of(&g, &m, &sudog, &hchan, of("runtime.timer").ok().as_ref())
 }
 
 /// `left`: how many bytes may still be looked through.

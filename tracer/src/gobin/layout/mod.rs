@@ -149,6 +149,12 @@ pub struct Layout {
     pub g_labels: u32,
     pub g_lockedm: u32,
     pub g_parking_on_chan: u32,
+    /// The timer of `time.Sleep`, a pointer; kept for the next sleep.
+    pub g_timer: Option<u32>,
+    /// From Go 1.23 on: until when `time.Sleep` sleeps.
+    pub g_sleep_when: Option<u32>,
+    /// From Go 1.24 on: a pointer, set in a bubble of `testing/synctest`, which has a clock of its own.
+    pub g_bubble: Option<u32>,
     /// From Go 1.26 on `g.waiting` is set for semaphore waits (Mutex, WaitGroup, Cond) too, with the semaphore's
     /// address in `sudog.elem`; before, only for channels and select.
     pub semaphores_in_waiting: bool,
@@ -158,6 +164,7 @@ pub struct Layout {
     pub m_g0: u32,
     pub sudog: SudogLayout,
     pub hchan: HchanLayout,
+    pub timer: Option<TimerLayout>,
     /// One sentence: where these numbers come from.
     pub provenance: String,
 }
@@ -200,4 +207,15 @@ pub struct HchanLayout {
     pub recvq_last: u32,
     pub sendq_first: u32,
     pub sendq_last: u32,
+}
+
+/// Times are of the runtime's `nanotime`, `CLOCK_MONOTONIC` on Linux, signed 64 bits (runtime/time.go).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimerLayout {
+    /// When it fires. From Go 1.23 on 0 while it is not to fire.
+    pub when: u32,
+    /// Before Go 1.23: until when `time.Sleep` sleeps, set before the goroutine parks (`when` only afterwards).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nextwhen: Option<u32>,
 }

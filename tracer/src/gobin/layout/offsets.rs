@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::config::{ABSENT, GoLayout};
 
 use super::structs::{Struct, Unfit};
-use super::{HchanLayout, Layout, SudogLayout};
+use super::{HchanLayout, Layout, SudogLayout, TimerLayout};
 
 /// Byte offsets and constants; absent where the version has no such field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Offsets {
     pub m: M,
     pub sudog: SudogLayout,
     pub hchan: HchanLayout,
+    /// Absent where it was not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerLayout>,
     pub moduledata: ModuleOffsets,
     /// `FuncID_wrapper` (internal/abi/symtab.go; before 1.21 runtime/symtab.go).
     pub wrapper_id: u8,
@@ -55,6 +58,14 @@ pub struct G {
     pub startpc: u32,
     pub waiting: u32,
     pub labels: u32,
+    /// Of `time.Sleep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sleep_when: Option<u32>,
+    /// `bubble`, in Go 1.24 `syncGroup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bubble: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,18 +92,26 @@ pub struct ModuleOffsets {
     pub etypes: u32,
 }
 
-/// The four structs of [`Offsets`] that are read from a live process.
+/// The structs of [`Offsets`] that are read from a live process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goroutines {
     pub g: G,
     pub m: M,
     pub sudog: SudogLayout,
     pub hchan: HchanLayout,
+    /// Absent where it is not described.
+    pub timer: Option<TimerLayout>,
     pub semaphores_in_waiting: bool,
 }
 
 impl Goroutines {
-    pub fn of(g: &Struct, m: &Struct, sudog: &Struct, hchan: &Struct) -> Result<Self, Unfit> {
+    pub fn of(
+        g: &Struct,
+        m: &Struct,
+        sudog: &Struct,
+        hchan: &Struct,
+        timer: Option<&Struct>,
+    ) -> Result<Self, Unfit> {
         let (elem, pair) = sudog.word("elem")?;
         Ok(Self {
             g: G::of(g)?,
@@ -131,8 +150,15 @@ impl Goroutines {
                 sendq_first: hchan.at("sendq.first", 8)?,
                 sendq_last: hchan.at("sendq.last", 8)?,
             },
+            timer: timer.map(TimerLayout::of).transpose()?,
             semaphores_in_waiting: pair,
         })
+    }
+}
+
+impl TimerLayout {
+    fn of(timer: &Struct) -> Result<Self, Unfit> {
+        Ok(Self { when: timer.at("when", 8)?, nextwhen: timer.optional("nextwhen", 8)? })
     }
 }
 
@@ -162,6 +188,9 @@ impl G {
             startpc: g.at("startpc", 8)?,
             waiting: g.at("waiting", 8)?,
             labels: g.at("labels", 8)?,
+            timer: g.optional("timer", 8)?,
+            sleep_when: g.optional("sleepWhen", 8)?,
+            bubble: g.optional("bubble", 8)?.or(g.optional("syncGroup", 8)?),
         })
     }
 }
@@ -198,12 +227,16 @@ impl Offsets {
             g_labels: g.labels,
             g_lockedm: g.lockedm,
             g_parking_on_chan: g.parking_on_chan,
+            g_timer: g.timer,
+            g_sleep_when: g.sleep_when,
+            g_bubble: g.bubble,
             semaphores_in_waiting: self.semaphores_in_waiting,
             status_dead_extra: self.status_dead_extra,
             m_procid: m.procid,
             m_g0: m.g0,
             sudog: self.sudog,
             hchan: self.hchan,
+            timer: self.timer,
             provenance,
         }
     }
@@ -213,9 +246,10 @@ impl Offsets {
         let m = M { waitunlockf: None, waitlock: None, ..own.m };
         let here = (&self.g, &self.without_lock().m, &self.sudog, &self.hchan, self.semaphores_in_waiting);
         let agrees = here == (&own.g, &m, &own.sudog, &own.hchan, own.semaphores_in_waiting);
-        // What was measured of the lock has to agree as well.
+        // What was measured of the lock has to agree as well, and timers where the program has any.
         let lock = self.m.waitlock.is_none() || self.m == own.m;
-        (agrees && lock).then(|| Self { m: own.m, ..self.clone() })
+        let timer = own.timer.is_none() || self.timer == own.timer;
+        (agrees && lock && timer).then(|| Self { m: own.m, ..self.clone() })
     }
 
     /// The same without the two fields that have moved between patch releases (in 1.24).

@@ -78,6 +78,7 @@ fn the_programs_own_description_completes_or_contradicts() {
         m: offsets.m,
         sudog: offsets.sudog,
         hchan: offsets.hchan,
+        timer: offsets.timer,
         semaphores_in_waiting: offsets.semaphores_in_waiting,
     };
     let known = of("go1.24.7").unwrap().offsets;

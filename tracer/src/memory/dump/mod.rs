@@ -113,7 +113,7 @@ pub fn read_these(
         objects: HashMap::new(),
         labels: HashMap::new(),
         labels_at: HashMap::new(),
-        waits: Waits::default(),
+        waits: Waits::new(source.now),
         rooms: Rooms::default(),
     };
     reader.read.counts.entries = addrs.len() as u64;

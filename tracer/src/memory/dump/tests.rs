@@ -2,7 +2,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::*;
-use crate::dump::Pc;
+use crate::dump::{Fires, Pc};
+use crate::gobin::TimerLayout;
 use crate::memory::walk::{Passage, Step};
 
 const ALLGS: u64 = 0x1000;
@@ -230,4 +231,62 @@ fn labels_are_read_in_both_forms() {
     memory.words.borrow_mut().insert(0xa000, 2);
     assert_eq!(labels::read(&memory, labels::Form::Map, 0x8800).unwrap(), None);
     assert_eq!(labels::read(&memory, labels::Form::List, 0x7000).unwrap(), None);
+}
+
+/// What one that sleeps waits for, by these fields of its g and the time in its timer.
+fn sleeps(
+    layout: &Layout,
+    fields: &[(u32, u64)],
+    timer: &[(u32, u64)],
+    now: Option<u64>,
+) -> Option<Vec<Found>> {
+    const TIMER: u64 = 0x9_0000;
+    let memory = memory(&[(7, status::WAITING)], |_, _, _| {});
+    let mut bytes = vec![0; g::window(layout)];
+    {
+        let mut words = memory.words.borrow_mut();
+        fields.iter().for_each(|(at, value)| set(&mut words, g_at(0) + u64::from(*at), *value, 8));
+        timer.iter().for_each(|(at, value)| set(&mut words, TIMER + u64::from(*at), *value, 8));
+    }
+    memory.read(g_at(0), &mut bytes).unwrap();
+    let mut g = G::parse(g_at(0), &bytes, layout);
+    g.timer = g.timer.min(1) * TIMER;
+    let mut waits = Waits::new(now);
+    let at_once = waits.of(&memory, layout, &g, Reason::Sleep).unwrap();
+    waits.fetch(&memory, layout, [g].into_iter()).unwrap();
+    assert_eq!(waits.of(&memory, layout, &g, Reason::Sleep).unwrap(), at_once);
+    at_once
+}
+
+#[test]
+fn a_sleeper_has_its_timer_with_the_time() {
+    let new = layout();
+    let at = |l: &Layout| (l.g_timer.unwrap(), 1);
+    let fires = |found: Option<Vec<Found>>| match found.as_deref() {
+        Some([Found { addr: 0x9_0000, kind: ObjectKind::Timer { fires }, side: Side::Wait }]) => *fires,
+        other => panic!("{other:?}"),
+    };
+    let until = |when| (new.g_sleep_when.unwrap(), when);
+    assert_eq!(fires(sleeps(&new, &[at(&new), until(1_500)], &[], Some(1_000))), Fires::In(500));
+    assert_eq!(fires(sleeps(&new, &[at(&new), until(400)], &[], Some(1_000))), Fires::In(-600));
+    // The end of time; no time at all.
+    let end = fires(sleeps(&new, &[at(&new), until(i64::MAX as u64)], &[], Some(1_000)));
+    assert_eq!(end, Fires::In(i64::MAX - 1_000));
+    assert_eq!(fires(sleeps(&new, &[at(&new), until(u64::MAX)], &[], Some(1_000))), Fires::Unknown);
+    // Of a core it is not known when it was; a bubble has a clock of its own.
+    assert_eq!(fires(sleeps(&new, &[at(&new), until(1_500)], &[], None)), Fires::Unknown);
+    let bubble = (new.g_bubble.unwrap(), 0x8000);
+    assert_eq!(fires(sleeps(&new, &[at(&new), until(1_500), bubble], &[], Some(1_000))), Fires::Unknown);
+    // The runtime's own sleepers have none.
+    assert_eq!(sleeps(&new, &[until(1_500)], &[], Some(1_000)), Some(vec![]));
+    // Before Go 1.23 the timer has the time; `when` is the last sleep's until it is parked.
+    let timer = TimerLayout { when: 8, nextwhen: Some(56) };
+    let old = Layout { g_sleep_when: None, timer: Some(timer), ..new.clone() };
+    let (when, nextwhen) = ((8, 700), (56, 1_500));
+    assert_eq!(fires(sleeps(&old, &[at(&old)], &[when, nextwhen], Some(1_000))), Fires::In(500));
+    // Not to be read: read again.
+    assert_eq!(sleeps(&old, &[at(&old)], &[], Some(1_000)), None);
+    // A layout that does not say where it stands.
+    let unknown = Layout { timer: None, ..old.clone() };
+    assert_eq!(fires(sleeps(&unknown, &[at(&unknown)], &[], Some(1_000))), Fires::Unknown);
 }

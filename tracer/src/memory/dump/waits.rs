@@ -2,14 +2,17 @@
 //!
 //! A sudog belongs to its goroutine while that is parked, and holds on to the channel. So all of it is read between
 //! the two reads of the g that must be the same. The channel itself is others' too: its length is a moment's.
+//!
+//! A sleeping goroutine has its own timer (runtime/time.go, `timeSleep`, Go 1.19 to 1.27), which it keeps for its next
+//! sleep. Until when it sleeps it notes before it parks: in `g.sleepWhen`, before Go 1.23 in `g.timer.nextwhen`.
 
 use std::collections::HashMap;
 
 use super::super::g::G;
 use super::super::{MemoryError, ReadMemory};
-use crate::dump::{ObjectKind, Side};
+use crate::dump::{Fires, ObjectKind, Side};
 use crate::event::status;
-use crate::gobin::{HchanLayout, Layout, SudogLayout};
+use crate::gobin::{HchanLayout, Layout, SudogLayout, TimerLayout};
 
 /// More cases than that no `select` has (`reflect.Select` allows as many).
 const MAX_CASES: usize = 65_536;
@@ -71,11 +74,16 @@ struct Sudog {
     waitlink: u64,
 }
 
-/// Sudogs and channels read since the last [`Waits::forget`]: together for a batch of goroutines, and each channel once.
+/// Sudogs, channels and timers read since the last [`Waits::forget`]: together for a batch of goroutines, and each
+/// channel once.
 #[derive(Default)]
 pub struct Waits {
+    /// `CLOCK_MONOTONIC`, which timers go by, at the begin of the dump; absent where it is not known.
+    now: Option<u64>,
     sudogs: HashMap<u64, Sudog>,
     channels: HashMap<u64, Option<Channel>>,
+    /// When they fire, by the address of the word that says so.
+    times: HashMap<u64, u64>,
     room: Vec<u8>,
 }
 
@@ -84,24 +92,37 @@ struct Channel {
     kind: (u64, u64, bool, u16),
     receivers: bool,
     senders: bool,
+    /// The timer that feeds it, else 0.
+    timer: u64,
 }
 
 impl Waits {
+    pub fn new(now: Option<u64>) -> Self {
+        Self { now, ..Self::default() }
+    }
+
     pub fn forget(&mut self) {
         self.sudogs.clear();
         self.channels.clear();
+        self.times.clear();
     }
 
-    /// Reads what these goroutines wait on with two system calls for all of them, as far as it goes: first sudogs and
-    /// their channels. The rest is read when it is asked for.
+    /// Reads what these goroutines wait on with a few system calls for all of them, as far as it goes: first sudogs,
+    /// their channels, and timers. The rest is read when it is asked for.
     pub fn fetch(
         &mut self,
         memory: &dyn ReadMemory,
         layout: &Layout,
         gs: impl Iterator<Item = G>,
     ) -> Result<(), MemoryError> {
-        let waits = |g: &G| matches!(g.status(), status::WAITING | status::LEAKED) && g.waiting != 0;
-        let at: Vec<u64> = gs.filter(waits).map(|g| g.waiting).collect();
+        let parked = |g: &G| matches!(g.status(), status::WAITING | status::LEAKED);
+        let (mut at, mut times) = (Vec::new(), Vec::new());
+        for g in gs.filter(parked) {
+            match g.waiting {
+                0 => times.extend(sleeps_until(layout, &g)),
+                waiting => at.push(waiting),
+            }
+        }
         let mut room = std::mem::take(&mut self.room);
         let parsed =
             fetched(memory, &at, layout.sudog.size, &mut room, |bytes| Sudog::parse(bytes, &layout.sudog));
@@ -112,6 +133,10 @@ impl Waits {
         let parsed =
             fetched(memory, &at, layout.hchan.size, &mut room, |bytes| Channel::parse(bytes, &layout.hchan));
         self.channels.extend(parsed?);
+        times.extend(self.channels.values().flatten().filter_map(|c| fires_at(layout, c)));
+        times.sort_unstable();
+        times.dedup();
+        self.times.extend(fetched(memory, &times, 8, &mut room, |bytes| word(bytes, 0))?);
         self.room = room;
         Ok(())
     }
@@ -132,6 +157,9 @@ impl Waits {
             let side = Side::Wait;
             return Ok(Some(vec![Found { addr: 0, kind: ObjectKind::Forever, side }]));
         }
+        if reason == Reason::Sleep {
+            return self.sleep(memory, layout, g);
+        }
         let mut found: Vec<Found> = Vec::new();
         let mut at = g.waiting;
         let mut cases = 0;
@@ -146,8 +174,13 @@ impl Waits {
                 return Ok(None);
             }
             let one = if sudog.c != 0 {
-                self.channel(memory, &layout.hchan, sudog.c)?
-                    .map(|channel| found_channel(sudog.c, &channel, reason))
+                match self.channel(memory, &layout.hchan, sudog.c)? {
+                    Some(channel) => {
+                        let timer = self.timer_of(memory, layout, g, &channel)?;
+                        Some(found_channel(sudog.c, &channel, reason, timer))
+                    }
+                    None => None,
+                }
             } else if sudog.elem != 0 && matches!(reason, Reason::Semaphore | Reason::Cond) {
                 let kind = if reason == Reason::Cond {
                     cond(memory, sudog.elem)?
@@ -166,6 +199,63 @@ impl Waits {
         Ok(Some(found))
     }
 
+    /// The runtime's own sleepers (`bgscavenge`) have no timer of `time.Sleep`.
+    fn sleep(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        g: &G,
+    ) -> Result<Option<Vec<Found>>, MemoryError> {
+        if g.timer == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let until = match (g.sleep_when, sleeps_until(layout, g)) {
+            (Some(until), _) => Some(until),
+            (None, Some(at)) => match self.time(memory, at)? {
+                Some(until) => Some(until),
+                None => return Ok(None),
+            },
+            (None, None) => None,
+        };
+        let fires = until.map_or(Fires::Unknown, |until| self.fires(g, until));
+        Ok(Some(vec![Found { addr: g.timer, kind: ObjectKind::Timer { fires }, side: Side::Wait }]))
+    }
+
+    /// The timer that feeds a channel.
+    fn timer_of(
+        &self,
+        memory: &dyn ReadMemory,
+        layout: &Layout,
+        g: &G,
+        channel: &Channel,
+    ) -> Result<Option<Fires>, MemoryError> {
+        if channel.timer == 0 {
+            return Ok(None);
+        }
+        let time = match fires_at(layout, channel) {
+            Some(at) => self.time(memory, at)?,
+            None => None,
+        };
+        Ok(Some(time.map_or(Fires::Unknown, |when| self.fires(g, when))))
+    }
+
+    fn time(&self, memory: &dyn ReadMemory, at: u64) -> Result<Option<u64>, MemoryError> {
+        match self.times.get(&at) {
+            Some(fetched) => Ok(Some(*fetched)),
+            None => Ok(bytes(memory, at, 8)?.map(|b| word(&b, 0))),
+        }
+    }
+
+    /// A bubble of `testing/synctest` has a clock of its own.
+    fn fires(&self, g: &G, when: u64) -> Fires {
+        let time = |t: u64| i64::try_from(t).ok();
+        match (when, time(when), self.now.and_then(time)) {
+            (0, ..) => Fires::Not,
+            (_, Some(when), Some(now)) if g.bubble == 0 => Fires::In(when - now),
+            _ => Fires::Unknown,
+        }
+    }
+
     fn channel(
         &mut self,
         memory: &dyn ReadMemory,
@@ -181,7 +271,19 @@ impl Waits {
     }
 }
 
-fn found_channel(addr: u64, channel: &Channel, reason: Reason) -> Found {
+/// Where the time stands until which a goroutine sleeps that does not have it itself.
+fn sleeps_until(layout: &Layout, g: &G) -> Option<u64> {
+    let offset = layout.timer?.nextwhen.filter(|_| g.timer != 0 && g.sleep_when.is_none())?;
+    g.timer.checked_add(offset.into())
+}
+
+/// Where the time stands at which the timer of a channel fires.
+fn fires_at(layout: &Layout, channel: &Channel) -> Option<u64> {
+    let TimerLayout { when, .. } = layout.timer.filter(|_| channel.timer != 0)?;
+    channel.timer.checked_add(when.into())
+}
+
+fn found_channel(addr: u64, channel: &Channel, reason: Reason, timer: Option<Fires>) -> Found {
     let (len, cap, closed, elem_size) = channel.kind;
     let side = match reason {
         Reason::Send => Side::Send,
@@ -193,7 +295,7 @@ fn found_channel(addr: u64, channel: &Channel, reason: Reason) -> Found {
             _ => Side::Unknown,
         },
     };
-    Found { addr, kind: ObjectKind::Channel { len, cap, closed, elem_size }, side }
+    Found { addr, kind: ObjectKind::Channel { len, cap, closed, elem_size, timer }, side }
 }
 
 impl Sudog {
@@ -209,7 +311,8 @@ impl Channel {
         let word = |offset: u32| word(bytes, offset);
         let (len, cap) = (word(l.qcount), word(l.dataqsiz));
         let kind = (len, cap, word(l.closed) as u32 != 0, word(l.elemsize) as u16);
-        let channel = Self { kind, receivers: word(l.recvq_first) != 0, senders: word(l.sendq_first) != 0 };
+        let (receivers, senders) = (word(l.recvq_first) != 0, word(l.sendq_first) != 0);
+        let channel = Self { kind, receivers, senders, timer: l.timer.map_or(0, word) };
         (len <= cap).then_some(channel)
     }
 }

@@ -217,7 +217,7 @@ struct Stacks {
 impl Detail for Stacks {
     fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
         self.asked.push((addrs.to_vec(), ask));
-        let channel = ObjectKind::Channel { len: 0, cap: 0, closed: false, elem_size: 8 };
+        let channel = ObjectKind::Channel { len: 0, cap: 0, closed: false, elem_size: 8, timer: None };
         let goroutine = |(i, addr): (usize, &u64)| Goroutine {
             goid: (addr - GS) / G_SIZE * 16 + 1,
             g: *addr,

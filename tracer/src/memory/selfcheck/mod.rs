@@ -20,7 +20,8 @@
 //!
 //! **Not covered**, because nothing of a process at rest shows them: `g.coroexit`, `g.coroarg`, `m.waitlock` and `m.waitunlockf`
 //! (set for a moment only); `g.waitsince` that is 0 everywhere (it is until the collector has run); `g.syscallbp`, `labels`,
-//! `lockedm`, `parkingOnChan`, `hchan.closed` and `hchan.timer` (0 in most), `sudog.elem`, `ticket`, `isSelect`, `success`,
+//! `lockedm`, `parkingOnChan`, `hchan.closed` and `hchan.timer` (0 in most), `g.timer`, `sleepWhen`, `bubble`,
+//! `timer.when`, `nextwhen`, `sudog.elem`, `ticket`, `isSelect`, `success`,
 //! `parent`, `waitlink`, `waittail`; and from Go 1.26 on whether `sudog.c` is the word `vu` or the one before it,
 //! which hold the same.
 

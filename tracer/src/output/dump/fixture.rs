@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::dump::{
-    About, Broken, Counts, Dump, Goroutine, LeftOut, Object, ObjectKind, Origin, Pc, Place, Places, Side,
-    Since, Stack, Status, Trace, Wait,
+    About, Broken, Counts, Dump, Fires, Goroutine, LeftOut, Object, ObjectKind, Origin, Pc, Place, Places,
+    Side, Since, Stack, Status, Trace, Wait,
 };
 use crate::event::message::{Frame, Note};
 
@@ -123,7 +123,7 @@ fn stacks() -> Vec<Stack> {
 fn objects() -> Vec<Object> {
     let object =
         |addr, kind| Object { addr, kind, receivers: 1, senders: 0, holders: vec![], holders_in_all: 0 };
-    let channel = ObjectKind::Channel { len: 2, cap: 2, closed: false, elem_size: 8 };
+    let channel = ObjectKind::Channel { len: 2, cap: 2, closed: false, elem_size: 8, timer: None };
     vec![
         Object {
             addr: 0xc000_0100,
@@ -139,12 +139,19 @@ fn objects() -> Vec<Object> {
         object(0xc000_0400, ObjectKind::WaitGroup { counter: 2, waiters: 1 }),
         object(0xc000_0500, ObjectKind::Cond { waiters: 2 }),
         object(0xc000_0600, ObjectKind::Semaphore { value: 0 }),
-        object(0xc000_0700, ObjectKind::Timer { in_ns: 90 * MINUTE as i64 }),
-        object(0xc000_0800, ObjectKind::Timer { in_ns: -5_000_000 }),
+        object(0xc000_0700, ObjectKind::Timer { fires: Fires::In(90 * MINUTE as i64) }),
+        object(0xc000_0800, ObjectKind::Timer { fires: Fires::In(-5_000_000) }),
         object(0xc000_0900, ObjectKind::Descriptor { fd: 7, peer: Some("tcp 10.0.0.7:5432".into()) }),
         object(0xc000_0a00, ObjectKind::Descriptor { fd: 8, peer: None }),
-        object(0xc000_0b00, ObjectKind::Channel { len: 0, cap: 0, closed: true, elem_size: 0 }),
+        object(0xc000_0b00, ObjectKind::Channel { len: 0, cap: 0, closed: true, elem_size: 0, timer: None }),
+        object(0xc000_0c00, ticks(Fires::In(90 * MINUTE as i64))),
+        object(0xc000_0d00, ticks(Fires::Not)),
+        object(0xc000_0e00, ObjectKind::Timer { fires: Fires::Unknown }),
     ]
+}
+
+fn ticks(fires: Fires) -> ObjectKind {
+    ObjectKind::Channel { len: 0, cap: 1, closed: false, elem_size: 24, timer: Some(fires) }
 }
 
 /// Waits whole on the first stack.
@@ -210,7 +217,7 @@ fn goroutines() -> Vec<Goroutine> {
     let broken = Broken::NoFunction { pc: UNKNOWN };
     all.push(Goroutine {
         trace: Trace::Partial { stack: 3, because: broken },
-        waits_on: (2..12).map(|object| Wait { object, side: Side::Wait }).collect(),
+        waits_on: (2..15).map(|object| Wait { object, side: Side::Wait }).collect(),
         reason: Some(77),
         ..goroutine(23)
     });

@@ -302,6 +302,7 @@ fn object(f: &mut Fields) -> Result<Object, Reason> {
         waiting_for_readers: f.signed("waiting-for-readers")?,
         counter: f.signed("counter")?,
         value: f.number("value")?,
+        timer: f.text("timer")?,
         in_ns: f.signed("in")?,
         fd: f.number("fd")?,
         peer: f.text("peer")?,

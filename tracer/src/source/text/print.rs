@@ -107,7 +107,11 @@ fn print_object<'a>(line: &'a mut Line, o: &Object) -> &'a mut Line {
     line.flag("locked", o.locked).flag("starving", o.starving).dec("waiters", o.waiters.into());
     line.signed("readers", o.readers.into()).flag("writer", o.writer);
     line.signed("waiting-for-readers", o.waiting_for_readers.into()).signed("counter", o.counter.into());
-    line.dec("value", o.value.into()).signed("in", o.in_ns).dec("fd", o.fd.into()).text("peer", &o.peer)
+    line.dec("value", o.value.into())
+        .text("timer", &o.timer)
+        .signed("in", o.in_ns)
+        .dec("fd", o.fd.into())
+        .text("peer", &o.peer)
 }
 
 struct Line(String);

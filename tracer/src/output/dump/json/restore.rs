@@ -2,7 +2,7 @@
 
 use super::wire::{self, BrokenKind, ObjectKind, Read, TraceKind};
 use super::{Selection, wire::Side};
-use crate::dump::{self, Broken, Dump, Origin, Pc, Place, Places, Since, Status, Trace};
+use crate::dump::{self, Broken, Dump, Fires, Origin, Pc, Place, Places, Since, Status, Trace};
 use crate::event::message::{Frame, Note};
 
 /// Of what is wrong, one sentence.
@@ -186,6 +186,15 @@ fn side(of: Side) -> dump::Side {
     }
 }
 
+fn fires(of: wire::Timer) -> Result<Fires> {
+    match (of.in_ns, of.stopped) {
+        (Some(ns), false) => Ok(Fires::In(ns)),
+        (None, true) => Ok(Fires::Not),
+        (None, false) => Ok(Fires::Unknown),
+        (Some(_), true) => Err("a timer is stopped and fires".to_owned()),
+    }
+}
+
 fn object(of: wire::Object) -> Result<dump::Object> {
     let given = [
         of.channel.is_some(),
@@ -199,12 +208,16 @@ fn object(of: wire::Object) -> Result<dump::Object> {
     ];
     let given = given.into_iter().filter(|g| *g).count();
     let kind = match of.kind {
-        ObjectKind::Channel => of.channel.map(|c| dump::ObjectKind::Channel {
-            len: c.len,
-            cap: c.cap,
-            closed: c.closed,
-            elem_size: c.elem_size,
-        }),
+        ObjectKind::Channel => match of.channel {
+            Some(c) => Some(dump::ObjectKind::Channel {
+                len: c.len,
+                cap: c.cap,
+                closed: c.closed,
+                elem_size: c.elem_size,
+                timer: c.timer.map(fires).transpose()?,
+            }),
+            None => None,
+        },
         ObjectKind::Forever => Some(dump::ObjectKind::Forever),
         ObjectKind::Mutex => of.mutex.map(|m| dump::ObjectKind::Mutex {
             locked: m.locked,
@@ -221,7 +234,7 @@ fn object(of: wire::Object) -> Result<dump::Object> {
         }
         ObjectKind::Cond => of.cond.map(|c| dump::ObjectKind::Cond { waiters: c.waiters }),
         ObjectKind::Semaphore => of.semaphore.map(|s| dump::ObjectKind::Semaphore { value: s.value }),
-        ObjectKind::Timer => of.timer.map(|t| dump::ObjectKind::Timer { in_ns: t.in_ns }),
+        ObjectKind::Timer => of.timer.map(fires).transpose()?.map(|fires| dump::ObjectKind::Timer { fires }),
         ObjectKind::Descriptor => {
             of.descriptor.map(|d| dump::ObjectKind::Descriptor { fd: d.fd, peer: d.peer })
         }

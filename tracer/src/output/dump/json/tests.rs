@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::super::fixture::fixture;
 use super::*;
 use crate::dump::{
-    About, Broken, Counts, Goroutine, LeftOut, Object, ObjectKind, Origin, Place, Places, Side, Since, Stack,
-    Status, Trace, Wait,
+    About, Broken, Counts, Fires, Goroutine, LeftOut, Object, ObjectKind, Origin, Place, Places, Side, Since,
+    Stack, Status, Trace, Wait,
 };
 use crate::event::message::{Frame, Note};
 
@@ -55,7 +55,7 @@ fn damaged_documents_are_refused() {
         ("/goroutines/0/start", 99.into(), "goroutine 1: there is no place 99"),
         ("/goroutines/0/start", 2.into(), "goroutine 1: place 2 is of another kind"),
         ("/goroutines/2/labels", 2.into(), "goroutine 10: there is no set of labels 2"),
-        ("/goroutines/2/waits_on/0/object", 12.into(), "goroutine 10: there is no object 12"),
+        ("/goroutines/2/waits_on/0/object", 15.into(), "goroutine 10: there is no object 15"),
         ("/goroutines/2/goid", 3_000.into(), "the goroutines are not in order of their ids"),
         ("/goroutines/2/status", "asleep".into(), "goroutine 10: there is no status `asleep`"),
         (
@@ -66,7 +66,13 @@ fn damaged_documents_are_refused() {
         ("/stacks/0/places/1", 99.into(), "there is no place 99"),
         ("/stacks/2/left_out/after", 1_000.into(), "a stack of 122 frames lacks some after 1000"),
         ("/objects/0/kind", "mutex".into(), "an object of the kind Mutex has not what such one has"),
-        ("/objects/2/timer", serde_json::json!({"in_ns": 1}), "an object of the kind Forever has not"),
+        ("/objects/7/timer/stopped", true.into(), "a timer is stopped and fires"),
+        ("/objects/12/channel/timer/stopped", true.into(), "a timer is stopped and fires"),
+        (
+            "/objects/2/timer",
+            serde_json::json!({"in_ns": 1, "stopped": false}),
+            "an object of the kind Forever has not",
+        ),
         ("/places/3/pc", 1.into(), "the places are not in order of their program counters"),
         (
             "/schema",
@@ -131,14 +137,21 @@ fn place() -> impl Strategy<Value = Place> {
     )
 }
 
+fn fires() -> impl Strategy<Value = Fires> {
+    prop_oneof![any::<i64>().prop_map(Fires::In), Just(Fires::Not), Just(Fires::Unknown)]
+}
+
 fn kind() -> impl Strategy<Value = ObjectKind> {
     prop_oneof![
-        any::<(u64, u64, bool, u16)>().prop_map(|(len, cap, closed, elem_size)| ObjectKind::Channel {
-            len,
-            cap,
-            closed,
-            elem_size
-        }),
+        (any::<(u64, u64, bool, u16)>(), option::of(fires())).prop_map(
+            |((len, cap, closed, elem_size), timer)| ObjectKind::Channel {
+                len,
+                cap,
+                closed,
+                elem_size,
+                timer
+            }
+        ),
         Just(ObjectKind::Forever),
         any::<(bool, bool, u32)>().prop_map(|(locked, starving, waiters)| ObjectKind::Mutex {
             locked,
@@ -153,7 +166,7 @@ fn kind() -> impl Strategy<Value = ObjectKind> {
         any::<(i32, u32)>().prop_map(|(counter, waiters)| ObjectKind::WaitGroup { counter, waiters }),
         any::<u32>().prop_map(|waiters| ObjectKind::Cond { waiters }),
         any::<u32>().prop_map(|value| ObjectKind::Semaphore { value }),
-        any::<i64>().prop_map(|in_ns| ObjectKind::Timer { in_ns }),
+        fires().prop_map(|fires| ObjectKind::Timer { fires }),
         (any::<u32>(), any::<Option<String>>()).prop_map(|(fd, peer)| ObjectKind::Descriptor { fd, peer }),
     ]
 }

@@ -249,6 +249,7 @@ pub struct Channel {
     pub cap: u64,
     pub closed: bool,
     pub elem_size: u16,
+    pub timer: Option<Timer>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -283,7 +284,8 @@ pub struct Semaphore {
 
 #[derive(Serialize, Deserialize)]
 pub struct Timer {
-    pub in_ns: i64,
+    pub in_ns: Option<i64>,
+    pub stopped: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -429,9 +431,9 @@ pub fn object(of: &dump::Object) -> Object {
         descriptor: None,
     };
     match of.kind.clone() {
-        dump::ObjectKind::Channel { len, cap, closed, elem_size } => {
+        dump::ObjectKind::Channel { len, cap, closed, elem_size, timer: fires } => {
             object.kind = ObjectKind::Channel;
-            object.channel = Some(Channel { len, cap, closed, elem_size });
+            object.channel = Some(Channel { len, cap, closed, elem_size, timer: fires.map(timer) });
         }
         dump::ObjectKind::Forever => {}
         dump::ObjectKind::Mutex { locked, starving, waiters } => {
@@ -454,9 +456,9 @@ pub fn object(of: &dump::Object) -> Object {
             object.kind = ObjectKind::Semaphore;
             object.semaphore = Some(Semaphore { value });
         }
-        dump::ObjectKind::Timer { in_ns } => {
+        dump::ObjectKind::Timer { fires } => {
             object.kind = ObjectKind::Timer;
-            object.timer = Some(Timer { in_ns });
+            object.timer = Some(timer(fires));
         }
         dump::ObjectKind::Descriptor { fd, peer } => {
             object.kind = ObjectKind::Descriptor;
@@ -464,4 +466,12 @@ pub fn object(of: &dump::Object) -> Object {
         }
     }
     object
+}
+
+fn timer(fires: dump::Fires) -> Timer {
+    let in_ns = match fires {
+        dump::Fires::In(ns) => Some(ns),
+        dump::Fires::Not | dump::Fires::Unknown => None,
+    };
+    Timer { in_ns, stopped: fires == dump::Fires::Not }
 }

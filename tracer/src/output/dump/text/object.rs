@@ -1,7 +1,7 @@
 //! What goroutines wait on, in words.
 
 use super::super::super::words;
-use crate::dump::{Object, ObjectKind, Side};
+use crate::dump::{Fires, Object, ObjectKind, Side};
 
 /// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; goroutines 1, 31 and 3 more have its address`
 pub fn text(object: &Object, side: Side) -> String {
@@ -11,26 +11,22 @@ pub fn text(object: &Object, side: Side) -> String {
             "a nil channel, or a `select` without cases: nothing can end it".to_owned()
         }
         ObjectKind::Forever => "nothing that could end it".to_owned(),
-        ObjectKind::Channel { .. } => {
+        ObjectKind::Channel { timer, .. } => {
             let to = match side {
                 Side::Send => "to send on ",
                 Side::Receive => "to receive from ",
                 Side::Wait | Side::Unknown => "",
             };
+            let timer = timer.map_or(String::new(), |fires| format!(", of a timer that {}", when(fires)));
             let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
-            format!("{to}channel {addr:#x} ({}): {others}", object.kind.state())
+            format!("{to}channel {addr:#x} ({}{timer}): {others}", object.kind.state())
         }
         kind @ ObjectKind::Mutex { .. } => format!("sync.Mutex {addr:#x} ({})", kind.state()),
         kind @ ObjectKind::RwMutex { .. } => format!("sync.RWMutex {addr:#x} ({})", kind.state()),
         kind @ ObjectKind::WaitGroup { .. } => format!("sync.WaitGroup {addr:#x} ({})", kind.state()),
         kind @ ObjectKind::Cond { .. } => format!("sync.Cond {addr:#x} ({})", kind.state()),
         kind @ ObjectKind::Semaphore { .. } => format!("semaphore {addr:#x} ({})", kind.state()),
-        ObjectKind::Timer { in_ns } if *in_ns < 0 => {
-            format!("a timer that should have fired {} ago", words::duration(in_ns.unsigned_abs()))
-        }
-        ObjectKind::Timer { in_ns } => {
-            format!("a timer that fires in {}", words::duration(in_ns.unsigned_abs()))
-        }
+        ObjectKind::Timer { fires } => format!("a timer that {}", when(*fires)),
         ObjectKind::Descriptor { fd, peer: Some(peer) } => {
             format!("descriptor {fd} ({})", words::clean(peer))
         }
@@ -41,6 +37,16 @@ pub fn text(object: &Object, side: Side) -> String {
         text.push_str(&holders);
     }
     text
+}
+
+/// `fires in 3.20s`
+fn when(fires: Fires) -> String {
+    match fires {
+        Fires::In(ns) if ns < 0 => format!("should have fired {} ago", words::duration(ns.unsigned_abs())),
+        Fires::In(ns) => format!("fires in {}", words::duration(ns.unsigned_abs())),
+        Fires::Not => "is stopped or has fired".to_owned(),
+        Fires::Unknown => "fires at a time that is not known".to_owned(),
+    }
 }
 
 /// `none sends`, `1 sends`, `4 send`
@@ -64,4 +70,30 @@ fn holders(object: &Object) -> Option<String> {
         (ids, n) => format!("goroutines {} and {n} more", ids.join(", ")),
     };
     Some(format!("its address is also with {who}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_timer_fires() {
+        let channel =
+            |timer| ObjectKind::Channel { len: 0, cap: 1, closed: false, elem_size: 24, timer: Some(timer) };
+        let told = |kind| text(&Object::new(0x40, kind), Side::Receive);
+        let cases = [
+            (Fires::In(3_209_000_000), "fires in 3.20s"),
+            (Fires::In(0), "fires in 0s"),
+            (Fires::In(-5_000_000), "should have fired 5.00ms ago"),
+            (Fires::In(i64::MIN), "should have fired 106751d23h ago"),
+            (Fires::Not, "is stopped or has fired"),
+            (Fires::Unknown, "fires at a time that is not known"),
+        ];
+        for (fires, says) in cases {
+            assert_eq!(told(ObjectKind::Timer { fires }), format!("a timer that {says}"));
+            let begins = format!("to receive from channel 0x40 (empty: 0 of 1, of a timer that {says}): ");
+            let text = told(channel(fires));
+            assert!(text.starts_with(&begins), "{text}");
+        }
+    }
 }

@@ -1,0 +1,3 @@
+module gostray.test/bubble
+
+go 1.25
