@@ -5,20 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use tests::gostray::gostray;
-use tests::own_dump::{Said, explained, own, parse};
+use tests::own_dump::{Said, explained, ours, own};
 use tests::{Fixture, Running, dump, root_only};
 use tracer::dump::{Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
 
 fn all() -> impl Iterator<Item = &'static str> {
     golang::VERSIONS.into_iter().chain([golang::OLDEST])
-}
-
-fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
-    let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    parse(&String::from_utf8(output.stdout)?)
 }
 
 fn compare(go: &str, fixture: Fixture) -> Result<usize> {
