@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 
 use super::Running;
+use super::gostray::gostray;
 
 /// A goroutine as a text dump has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,47 @@ pub fn own(program: &mut Running) -> Result<BTreeMap<u64, Said>> {
     program.say(file.path().to_str().context("a name")?)?;
     program.wait_for("dumped")?;
     parse(&fs::read_to_string(file.path())?)
+}
+
+/// What we say of it.
+pub fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
+    let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    parse(&String::from_utf8(output.stdout)?)
+}
+
+/// Our dump between two of its own.
+#[derive(Debug)]
+pub struct Between {
+    /// The same in both of its own.
+    pub at_rest: BTreeMap<u64, Said>,
+    pub before: BTreeMap<u64, Said>,
+    pub ours: BTreeMap<u64, Said>,
+    pub after: BTreeMap<u64, Said>,
+}
+
+impl Between {
+    /// Takes the three; `own` gives the program's own.
+    pub fn take(pid: u32, mut own: impl FnMut() -> Result<BTreeMap<u64, Said>>) -> Result<Self> {
+        let before = own()?;
+        let ours = ours(pid)?;
+        let after = own()?;
+        let stays = |(id, said): &(&u64, &Said)| after.get(id) == Some(*said);
+        let at_rest = before.iter().filter(stays).map(|(id, said)| (*id, said.clone())).collect();
+        Ok(Self { at_rest, before, ours, after })
+    }
+
+    /// Those at rest of which we say something else, or nothing.
+    pub fn differences(&self, go: &str) -> Vec<(u64, &Said, Option<&Said>)> {
+        let at_rest = self.at_rest.iter().map(|(id, own)| (*id, own, self.ours.get(id)));
+        at_rest.filter(|(id, own, ours)| ours.is_none_or(|ours| !explained(go, *id, own, ours))).collect()
+    }
+
+    /// Those that only we have: the program's own dumps had not begun with them, or they had ended.
+    pub fn only_ours(&self) -> Vec<(u64, &Said)> {
+        let only = |id: &u64| !self.before.contains_key(id) && !self.after.contains_key(id);
+        self.ours.iter().filter(|(id, _)| only(id)).map(|(id, said)| (*id, said)).collect()
+    }
 }
 
 /// The same, or differs as it must:

@@ -117,6 +117,11 @@ impl Program {
         Ok(wanted.map(|version| format!("it does not run here: it wants a libc that has `{version}`")))
     }
 
+    /// It gives its own full dump to who asks.
+    pub fn dumps_itself(&self) -> bool {
+        self.how.has_pprof()
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(&self, executable: &Path) -> Result<Started> {
         Started::new(self.how, executable)
@@ -137,6 +142,11 @@ enum Says {
 }
 
 impl How {
+    /// It answers `/debug/pprof/` where it says how many goroutines it has.
+    fn has_pprof(self) -> bool {
+        !matches!(self, Self::Dockerd | Self::Coredhcp | Self::Esbuild)
+    }
+
     /// Inside the package.
     fn path(self) -> &'static str {
         match self {
@@ -174,7 +184,7 @@ impl How {
             Self::Etcd => {
                 let text = format!(
                     "--data-dir={} --listen-client-urls=http://{a} --advertise-client-urls=http://{a} \
-                     --listen-peer-urls=http://{b} --initial-advertise-peer-urls=http://{b} --initial-cluster=default=http://{b}",
+                     --listen-peer-urls=http://{b} --initial-advertise-peer-urls=http://{b} --initial-cluster=default=http://{b} --enable-pprof",
                     at("data")
                 );
                 (args(text), Says::Metrics(a.clone()), Some((a, "/health")))
@@ -320,6 +330,16 @@ impl Started {
     /// Why it cannot be asked for its goroutines.
     pub fn silent_because(&self) -> Option<&'static str> {
         if let Says::Nothing(why) = self.says { Some(why) } else { None }
+    }
+
+    /// Its own full dump, if it [gives that](Program::dumps_itself).
+    pub fn own_dump(&self) -> Result<String> {
+        match &self.says {
+            Says::Metrics(address) | Says::Profile(address) => {
+                http::get(address, "/debug/pprof/goroutine?debug=2")
+            }
+            Says::Nothing(why) => bail!("{why}"),
+        }
     }
 
     /// How many goroutines it says it has (`runtime.NumGoroutine`).

@@ -3,23 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::gostray::gostray;
-use tests::own_dump::{Said, explained, own, parse};
+use tests::own_dump::{Said, explained, ours, own, parse};
 use tests::{Fixture, Running, dump, root_only};
 use tracer::dump::{Fires, Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
 
 fn all() -> impl Iterator<Item = &'static str> {
     golang::VERSIONS.into_iter().chain([golang::OLDEST])
-}
-
-fn ours(pid: u32) -> Result<BTreeMap<u64, Said>> {
-    let output = gostray(&["dump", &pid.to_string(), "--format", "go"]);
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    parse(&String::from_utf8(output.stdout)?)
 }
 
 fn compare(go: &str, fixture: Fixture) -> Result<usize> {
@@ -55,6 +49,43 @@ fn it_says_what_the_program_says_of_itself() -> Result<()> {
 }
 
 const HUNDRED_HOURS: Duration = Duration::from_secs(100 * 3600);
+
+/// Its dump is of the same moment as ours: nothing runs but the one goroutine that computes.
+fn compare_fresh(go: &str, fixture: Fixture) -> Result<usize> {
+    let file = tempfile::NamedTempFile::new()?;
+    let mut cmd = Command::new(fixture.go(go).build()?);
+    cmd.arg(file.path()).env("GOMAXPROCS", "1").env("GODEBUG", "asyncpreemptoff=1");
+    let mut program = Running::start_silent(&mut cmd)?;
+    program.wait_for("ready")?;
+    let own = parse(&fs::read_to_string(file.path())?)?;
+    let ours = ours(program.pid())?;
+    let ids = |of: &BTreeMap<u64, Said>| of.keys().copied().collect::<Vec<_>>();
+    assert_eq!(ids(&ours), ids(&own), "{go}");
+    let runnable = own.values().filter(|g| g.state == "runnable]").count();
+    ensure!(runnable >= 18, "{go}: only {runnable} have not run: {own:#?}");
+    let differ: Vec<String> = own
+        .iter()
+        .filter(|(id, said)| **id != 1 && **said != ours[id])
+        .map(|(id, said)| format!("{go}: goroutine {id}: itself {said:#?}\nwe {:#?}", ours[id]))
+        .collect();
+    ensure!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), own.len(), differ.join("\n"));
+    Ok(runnable)
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn goroutines_that_have_not_run_yet() -> Result<()> {
+    root_only()?;
+    let mut failed = Vec::new();
+    for go in all() {
+        match compare_fresh(go, Fixture::new("fresh").stripped()) {
+            Ok(n) => println!("{go}: {n} runnable goroutines the same"),
+            Err(e) => failed.push(format!("{e:#}")),
+        }
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
 
 /// What each of `parked`'s goroutines waits on.
 fn check_objects(go: &str) -> Result<()> {

@@ -170,6 +170,41 @@ pub struct Build<'a> {
 /// Builds a program of `tests/go`, unless it was built from the same sources in the same way before.
 /// The result is `target/fixtures/GO-HASH/PROGRAM`; its path never changes what is in it.
 pub fn build(how: &Build) -> Result<PathBuf> {
+    built(how, &|cmd, source, own| {
+        let module = module_file(how, own)?;
+        cmd.current_dir(source)
+            .args(["build", "-buildvcs=false"])
+            .arg("-modfile")
+            .arg(&module)
+            .args(how.flags);
+        Ok(module)
+    })
+}
+
+/// Go's own leaking programs: those of a directory of `src/runtime/testdata/testgoroutineleakprofile` (Go 1.26 and later),
+/// with the main.go of `tests/go/leaks` in the place of theirs. They are built where they are, and nothing is written there.
+pub fn build_leaks(go: &str, directory: &str) -> Result<PathBuf> {
+    let programs = root_of(go)?.join("src/runtime/testdata/testgoroutineleakprofile").join(directory);
+    let programs = programs
+        .canonicalize()
+        .with_context(|| format!("Go {go} has no leaking programs at `{}`", programs.display()))?;
+    // The directory is no flag, but tells one from the other.
+    built(&Build { program: "leaks", go, flags: &[directory], cgo: false }, &|cmd, source, own| {
+        let overlay = own.join("overlay.json");
+        // The tools cache and the repository have no names that JSON would have to escape.
+        let (theirs, ours) = (programs.join("main.go"), source.join("main.go"));
+        let text = format!("{{\"Replace\": {{{:?}: {:?}}}}}\n", theirs, ours);
+        fs::write(&overlay, text).with_context(|| format!("cannot write `{}`", overlay.display()))?;
+        // The standard library's module is no file's to change.
+        cmd.current_dir(&programs).env("GOFLAGS", "").args(["build", "-buildvcs=false"]);
+        cmd.arg("-overlay").arg(&overlay);
+        Ok(overlay)
+    })
+}
+
+/// Builds by the command that `prepare` completes, unless it was built in the same way before. `prepare` gets the source and
+/// the directory that the executable comes into, and gives what it has written there.
+fn built(how: &Build, prepare: &dyn Fn(&mut Command, &Path, &Path) -> Result<PathBuf>) -> Result<PathBuf> {
     let go = find(how.go)?;
     let source = workspace::root().join("tests/go").join(how.program);
     let fixtures = workspace::target_dir().join("fixtures");
@@ -190,12 +225,10 @@ pub fn build(how: &Build) -> Result<PathBuf> {
         owner.make_dir(dir)?;
     }
     let partial = own.join(format!(".{}.{}", how.program, std::process::id()));
-    let module = module_file(how, &own)?;
-    owner.take(&module)?;
     let mut cmd = go_command(&go, &cache);
     owner.become_in(&mut cmd);
-    cmd.current_dir(&source).env("CGO_ENABLED", if how.cgo { "1" } else { "0" });
-    cmd.args(["build", "-buildvcs=false"]).arg("-modfile").arg(&module).args(how.flags);
+    cmd.env("CGO_ENABLED", if how.cgo { "1" } else { "0" });
+    owner.take(&prepare(&mut cmd, &source, &own)?)?;
     cmd.arg("-o").arg(&partial).arg(".");
     shell::quiet(&mut cmd)
         .with_context(|| format!("`tests/go/{}` does not build with Go {}", how.program, how.go))?;

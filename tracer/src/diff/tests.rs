@@ -191,11 +191,11 @@ fn a_dump_is_counted_whole() {
         });
         all.next().cloned().unwrap()
     };
-    // Nine wait, one of them has moved, one has no stack, one runs.
+    // Ten wait, one of them has moved, one has no stack, one runs.
     let workers = find("main.main", "main.worker");
     assert_eq!(workers.created, position("main.main", "/src/app/main.go", 21));
     assert_eq!(workers.waits_at, Some(position("main.(*queue).put", "/src/app/queue.go", 31)));
-    assert_eq!(workers.states[0], ("chan send".to_owned(), 5));
+    assert_eq!(workers.states[0], ("chan send".to_owned(), 6));
     assert_eq!(workers.states.iter().map(|(_, n)| n).sum::<u64>(), workers.live);
     // What an inlined call creates, and a wrapper starts.
     let pool = find("main.(*pool).add", "main.(*pool).run");

@@ -155,9 +155,7 @@ impl<'d> Matcher<'d> {
                 of_its_own.iter().any(|pc| self.pcs.contains(pc))
                     || g.trace.stack().is_some_and(|s| self.stacks.get(s as usize).copied().unwrap_or(false))
             }
-            What::State(text) => {
-                g.status.name().contains(text.as_str()) || dump.reason(g).is_some_and(|r| r.contains(text))
-            }
+            What::State(text) => g.status.name().contains(text.as_str()) || dump.state(g).contains(text),
             What::Older(ns) => g.since.ns().is_some_and(|since| since > *ns),
             What::Younger(ns) => g.since.ns().is_none_or(|since| since < *ns),
             What::Label(key, value) => {

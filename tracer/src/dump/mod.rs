@@ -319,4 +319,14 @@ impl Dump {
         let name = self.wait_reasons.get(usize::from(reason)).filter(|n| !n.is_empty());
         Some(name.cloned().unwrap_or_else(|| format!("wait reason {reason}")))
     }
+
+    /// What it waits for, else its status, as Go's own dumps say it (`runtime/traceback.go`, `goroutineheader`); names from
+    /// the target's memory are in it as they are there.
+    pub fn state(&self, goroutine: &Goroutine) -> String {
+        let mut state = self.reason(goroutine).unwrap_or_else(|| goroutine.status.name());
+        if goroutine.status == Status::Leaked {
+            state.push_str(" (leaked)");
+        }
+        state
+    }
 }

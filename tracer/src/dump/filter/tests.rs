@@ -15,16 +15,17 @@ fn all_but(out: &[u64]) -> Vec<u64> {
 
 #[test]
 fn each_kind() {
-    assert_eq!(ids(&["function=(*queue).put"]), [10, 11, 12, 13, 22]);
+    assert_eq!(ids(&["function=(*queue).put"]), [10, 11, 12, 13, 22, 34]);
     assert_eq!(ids(&["function=(*pool).run"]), [20, 21], "what a wrapper calls");
-    assert_eq!(ids(&["function=chansend1"]), [10, 11, 12, 13]);
+    assert_eq!(ids(&["function=chansend1"]), [10, 11, 12, 13, 34]);
     assert_eq!(ids(&["function=go.shape.struct { A int"]), [23], "the full name");
     assert_eq!(ids(&["function=main.fill"]), [20, 21], "the creator");
     assert_eq!(ids(&["function!=main."]), [2]);
     assert_eq!(ids(&["state=Mutex"]), [20, 21]);
     assert_eq!(ids(&["state=running"]), [30]);
-    assert_eq!(ids(&["state!=waiting"]), [1, 30, 31, 33]);
+    assert_eq!(ids(&["state!=waiting"]), [1, 30, 31, 33, 34]);
     assert_eq!(ids(&["state=wait reason 77"]), [23]);
+    assert_eq!(ids(&["state=send (leaked)"]), [34], "as it is shown");
     assert_eq!(ids(&["id=31"]), [31]);
     assert_eq!(ids(&["created=pool.go:9"]), [20, 21]);
     assert_eq!(ids(&["created!=main.main"]), [1, 2, 20, 21]);
@@ -35,10 +36,10 @@ fn each_kind() {
 
 #[test]
 fn an_unknown_age_is_never_old() {
-    assert_eq!(ids(&["age>4m"]), [10, 11]);
+    assert_eq!(ids(&["age>4m"]), [10, 11, 34]);
     assert_eq!(ids(&["age>5m"]), [11]);
-    assert_eq!(ids(&["age<4m"]), all_but(&[10, 11]));
-    assert_eq!(ids(&["age>0s"]), [10, 11, 13, 22]);
+    assert_eq!(ids(&["age<4m"]), all_but(&[10, 11, 34]));
+    assert_eq!(ids(&["age>0s"]), [10, 11, 13, 22, 34]);
 }
 
 #[test]

@@ -231,6 +231,12 @@ fn goroutines() -> Vec<Goroutine> {
         ..goroutine(32)
     });
     all.push(Goroutine { trace: Trace::Whole(6), status: Status::Other(17), reason: None, ..goroutine(33) });
+    all.push(Goroutine {
+        status: Status::Leaked,
+        since: Since::AtLeast(5 * MINUTE),
+        waits_on: wait(0, Side::Send),
+        ..goroutine(34)
+    });
     all
 }
 

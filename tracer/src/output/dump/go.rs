@@ -7,7 +7,7 @@ use std::io;
 
 use super::super::words::clean;
 use super::frames::{self, Item, Shown};
-use crate::dump::{Dump, Goroutine, Place, Stack, Trace};
+use crate::dump::{Dump, Goroutine, Place, Stack, Status, Trace};
 use crate::gobin::GoVersion;
 
 /// Frames shown at each end of a deep stack (`tracebackInnerFrames`, `tracebackOuterFrames`).
@@ -26,9 +26,10 @@ pub fn write(dump: &Dump, which: impl Fn(&Goroutine) -> bool, out: &mut dyn io::
 }
 
 fn goroutine(dump: &Dump, g: &Goroutine, out: &mut String) {
-    let mut state = clean(&dump.reason(g).unwrap_or_else(|| g.status.name())).into_owned();
+    let mut state = clean(&dump.state(g)).into_owned();
     let minutes = g.since.ns().unwrap_or(0) / 60_000_000_000;
-    if minutes >= 1 {
+    // Of one that has leaked Go does not say it.
+    if minutes >= 1 && g.status != Status::Leaked {
         let _ = write!(state, ", {minutes} minutes");
     }
     if g.locked {

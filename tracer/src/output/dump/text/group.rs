@@ -64,7 +64,7 @@ pub fn one(page: &mut Page, dump: &Dump, i: u32) {
 
 /// What it waits for, else its status; and what is odd about that.
 pub fn state(dump: &Dump, g: &Goroutine) -> String {
-    words::clean(&dump.reason(g).unwrap_or_else(|| g.status.name())).into_owned()
+    words::clean(&dump.state(g)).into_owned()
 }
 
 /// How long the goroutines of a group have been waiting.

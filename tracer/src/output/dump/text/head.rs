@@ -81,7 +81,8 @@ fn states(dump: &Dump, all: bool) -> String {
     let mut parts: Vec<String> = states.iter().take(STATES).map(|(s, n)| format!("{n} {s}")).collect();
     if states.len() > STATES {
         let rest: u64 = states[STATES..].iter().map(|(_, n)| n).sum();
-        parts.push(format!("{rest} in {} others", states.len() - STATES));
+        let others = words::count((states.len() - STATES) as u64, "other");
+        parts.push(format!("{rest} in {others}"));
     }
     parts.join(" · ")
 }

@@ -1,0 +1,3 @@
+module gostray.test/cgocalls
+
+go 1.19

@@ -1,0 +1,3 @@
+module gostray.test/fresh
+
+go 1.19

@@ -1,0 +1,3 @@
+module gostray.test/leaks
+
+go 1.26
