@@ -6,16 +6,17 @@ use nix::time::ClockId;
 
 use super::live::prepare::read_wait_reasons;
 use super::live::{clock_ns, unix_ns};
-use crate::dump::{About, Dump, Goroutine, Origin, Pc, Place, Places};
+use crate::dump::{About, Dump, Goroutine, Origin, Pc, Place, Places, cycles};
 use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
 use crate::memory::core::Registers;
+use crate::memory::dump::holders::holders;
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
-use crate::memory::dump::waits::Reason;
-use crate::memory::dump::{Source, objects, read};
+use crate::memory::dump::waits::{MAX_CASES_IN_ALL, Reason};
+use crate::memory::dump::{Source, objects, read, suspects};
 use crate::memory::walk::Functions;
 use crate::memory::{MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
@@ -120,17 +121,35 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         labels: read.labels,
         places: Places::default(),
         wait_reasons,
-        notes: subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked)).collect(),
+        notes: (subject.notes.iter().cloned())
+            .chain(read.descriptors_unknown.map(unasked))
+            .chain((read.waits_left_out > 0).then(|| too_many_cases(read.waits_left_out)))
+            .collect(),
         counts: read.counts,
+        cycles: Vec::new(),
     };
     dump.places = places(&dump, subject, &mut symbolizer);
     objects::refine(memory, subject.layout, &mut dump)?;
-    objects::holders(memory, subject.layout, &mut dump)?;
+    let mut found = holders(memory, subject.layout, &mut code, &mut dump)?;
     for i in 0..dump.goroutines.len() {
         let g = &dump.goroutines[i];
         dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
     }
+    suspects::question(&source, &dump, &mut found)?;
+    let (cycles, more) = cycles::find(&dump, &found.held);
+    dump.cycles = cycles;
+    if more > 0 {
+        let text = format!("there are {more} more circles of goroutines that wait for each other");
+        dump.notes.push(Note { code: "cycles-left-out".to_owned(), text });
+    }
     Ok(dump)
+}
+
+fn too_many_cases(left_out: u64) -> Note {
+    let text = format!(
+        "the cases of all `select`s are more than {MAX_CASES_IN_ALL}: of {left_out} reads of goroutines with several it is not told what they wait on"
+    );
+    Note { code: "waits-left-out".to_owned(), text }
 }
 
 fn unasked(text: String) -> Note {

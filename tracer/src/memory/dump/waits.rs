@@ -13,6 +13,9 @@ use crate::gobin::{HchanLayout, Layout, SudogLayout};
 
 /// More cases than that no `select` has (`reflect.Select` allows as many).
 const MAX_CASES: usize = 65_536;
+/// Cases in all, beyond the first of each goroutine: a million goroutines may have five each. Every one costs a read and may
+/// be another channel.
+pub const MAX_CASES_IN_ALL: u64 = 4 << 20;
 
 /// What the reason of a wait says about its object (`runtime/runtime2.go`, `waitReasonStrings`). The names are the
 /// target's own, so the numbers may be any version's.
@@ -72,11 +75,14 @@ struct Sudog {
 }
 
 /// Sudogs and channels read since the last [`Waits::forget`]: together for a batch of goroutines, and each channel once.
-#[derive(Default)]
 pub struct Waits {
     sudogs: HashMap<u64, Sudog>,
     channels: HashMap<u64, Option<Channel>>,
     room: Vec<u8>,
+    /// Cases that may still be read, beyond the first of each goroutine. Never forgotten.
+    cases: u64,
+    /// Goroutines of which it is not told what they wait on: too many cases were read before.
+    pub left_out: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +92,18 @@ struct Channel {
     senders: bool,
 }
 
+impl Default for Waits {
+    fn default() -> Self {
+        Self::limited(MAX_CASES_IN_ALL)
+    }
+}
+
 impl Waits {
+    pub(super) fn limited(cases: u64) -> Self {
+        let (sudogs, channels) = (HashMap::new(), HashMap::new());
+        Self { sudogs, channels, room: Vec::new(), cases, left_out: 0 }
+    }
+
     pub fn forget(&mut self) {
         self.sudogs.clear();
         self.channels.clear();
@@ -116,7 +133,7 @@ impl Waits {
         Ok(())
     }
 
-    /// What `g` waits on. Nothing where the chain makes no sense, which is for the caller to read again or leave: a
+    /// What `g` waits on; of one with several cases an empty list, too, once [`MAX_CASES_IN_ALL`] were read. Nothing where the chain makes no sense, which is for the caller to read again or leave: a
     /// goroutine that parks or wakes has its sudogs in the making.
     pub fn of(
         &mut self,
@@ -144,6 +161,13 @@ impl Waits {
             let Some(sudog) = sudog.filter(|s| s.g == g.addr) else { return Ok(None) };
             if cases > MAX_CASES {
                 return Ok(None);
+            }
+            if cases > 1 {
+                let Some(left) = self.cases.checked_sub(1) else {
+                    self.left_out += 1;
+                    return Ok(Some(Vec::new()));
+                };
+                self.cases = left;
             }
             let one = if sudog.c != 0 {
                 self.channel(memory, &layout.hchan, sudog.c)?

@@ -3,10 +3,24 @@
 use super::super::super::words;
 use crate::dump::{Object, ObjectKind, Side};
 
-/// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; goroutines 1, 31 and 3 more have its address`
+/// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; its address is also with goroutine 1`
 pub fn text(object: &Object, side: Side) -> String {
+    let mut text = what(object, side);
+    if matches!(object.kind, ObjectKind::Channel { .. }) {
+        let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
+        text.push_str(&format!(": {others}"));
+    }
+    if let Some(holders) = holders(object) {
+        text.push_str("; ");
+        text.push_str(&holders);
+    }
+    text
+}
+
+/// `to send on channel 0xc0000100 (full: 2 of 2)`: what it is, and its state.
+pub fn what(object: &Object, side: Side) -> String {
     let addr = object.addr;
-    let mut text = match &object.kind {
+    match &object.kind {
         ObjectKind::Forever if addr == 0 => {
             "a nil channel, or a `select` without cases: nothing can end it".to_owned()
         }
@@ -24,8 +38,7 @@ pub fn text(object: &Object, side: Side) -> String {
                 (len, cap) => format!("{len} of {cap}"),
             };
             let closed = if *closed { ", closed" } else { "" };
-            let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
-            format!("{to}channel {addr:#x} ({room}{closed}): {others}")
+            format!("{to}channel {addr:#x} ({room}{closed})")
         }
         ObjectKind::Mutex { locked, starving, waiters } => {
             let state = if *locked { "locked" } else { "not locked at the moment" };
@@ -62,12 +75,7 @@ pub fn text(object: &Object, side: Side) -> String {
             format!("descriptor {fd} ({})", words::clean(peer))
         }
         ObjectKind::Descriptor { fd, peer: None } => format!("descriptor {fd}"),
-    };
-    if let Some(holders) = holders(object) {
-        text.push_str("; ");
-        text.push_str(&holders);
     }
-    text
 }
 
 /// `none sends`, `1 sends`, `4 send`
