@@ -83,7 +83,8 @@ fn each_circle_is_found_and_named() -> Result<()> {
 fn one_that_runs_makes_it_less_sure() -> Result<()> {
     for_each_version(|go| {
         let cycle = check(go, "running", &[("main.lockBoth", mutex), ("main.lockBoth", mutex)])?;
-        ensure!(cycle.stuck && !cycle.is_closed() && cycle.unsearched == 1, "{cycle:?}");
+        // What its stack has kept of its last owner may even clear them.
+        ensure!(!cycle.is_closed() && cycle.unsearched == 1, "{cycle:?}");
         Ok(())
     })
 }

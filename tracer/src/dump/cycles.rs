@@ -16,6 +16,7 @@
 //! variable leads to is not read. Linear in goroutines, waits and addresses found.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -28,9 +29,6 @@ pub const MAX_CYCLES: usize = 32;
 pub const MAX_STEPS: usize = 64;
 /// Other goroutines that are named.
 const MAX_OTHERS: usize = 8;
-/// Where Go's heap lies on amd64 (`runtime/malloc.go`, mallocinit: 0xc0<<32 and up). What lies below or far above may be a
-/// global variable, whose address any function has.
-const HEAP: std::ops::Range<u64> = 0xc0_0000_0000..0x100_0000_0000;
 /// A `time.Time`: timers send it on channels with room for one.
 const TIME: u16 = 24;
 
@@ -49,8 +47,8 @@ pub struct Cycle {
     pub others_in_all: u64,
     /// The program's goroutines whose stacks could not be searched to the end; each may have an address.
     pub unsearched: u64,
-    /// An object may be a global variable.
-    pub outside_heap: bool,
+    /// An object is a global variable, or part of one.
+    pub global: bool,
     /// Everyone who is known to have one of the objects is stuck. Else it is a circle of locks.
     pub stuck: bool,
 }
@@ -58,7 +56,7 @@ pub struct Cycle {
 impl Cycle {
     /// Nothing that was read speaks against it.
     pub fn is_closed(&self) -> bool {
-        self.stuck && self.unsearched == 0 && !self.outside_heap
+        self.stuck && self.unsearched == 0 && !self.global
     }
 }
 
@@ -83,6 +81,8 @@ pub struct Held {
     pub unsearched: Vec<u32>,
     /// Goroutines that have run since.
     pub moved: HashSet<u32>,
+    /// Where the executable lies, with its global variables: any function has their addresses.
+    pub image: Range<u64>,
 }
 
 /// Indices of an object and of a goroutine.
@@ -378,7 +378,7 @@ impl<'d> Graph<'d> {
         let mut others: HashSet<u32> = HashSet::new();
         for node in circle {
             let Node::Object(o) = *node else { continue };
-            cycle.outside_heap |= !HEAP.contains(&dump.objects[o as usize].addr);
+            cycle.global |= self.held.image.contains(&dump.objects[o as usize].addr);
             if part.locks_only {
                 let have = self.holders.of(o).iter().map(|(g, _)| *g);
                 others.extend(have.filter(|g| !within.contains(&Node::Goroutine(*g))));

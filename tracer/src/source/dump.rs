@@ -1,6 +1,7 @@
 //! A dump of a live process or of a core: every goroutine as it is, and what its program counters mean.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use nix::time::ClockId;
 
@@ -135,6 +136,7 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         let g = &dump.goroutines[i];
         dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
     }
+    found.held.image = image(subject);
     suspects::question(&source, &dump, &mut found)?;
     let (cycles, more) = cycles::find(&dump, &found.held);
     dump.cycles = cycles;
@@ -143,6 +145,14 @@ pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Re
         dump.notes.push(Note { code: "cycles-left-out".to_owned(), text });
     }
     Ok(dump)
+}
+
+/// Where the executable lies in the process.
+fn image(subject: &Subject<'_>) -> Range<u64> {
+    let segments = subject.binary.segments();
+    let from = segments.iter().map(|s| s.vaddr).min().unwrap_or_default();
+    let to = segments.iter().map(|s| s.vaddr.saturating_add(s.memsz)).max().unwrap_or_default();
+    from.wrapping_add(subject.load_bias)..to.wrapping_add(subject.load_bias)
 }
 
 fn too_many_cases(left_out: u64) -> Note {

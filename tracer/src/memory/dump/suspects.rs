@@ -29,8 +29,8 @@ const HOPS: usize = 3;
 const MAX_FOLLOWED: usize = 1 << 18;
 /// How far an object's semaphore is from it at most (`sync.Cond.notify`).
 const WITHIN: u64 = 16;
-/// Go's heap, as far as addresses are followed.
-const HEAP: std::ops::Range<u64> = 0xc0_0000_0000..0x100_0000_0000;
+/// Addresses of a program: what lies outside is a number.
+const ADDRESSES: std::ops::Range<u64> = 1 << 16..1 << 47;
 
 /// Notes in `found` what speaks for those that [`cycles::suspects`] names.
 pub fn question(source: &Source<'_>, dump: &Dump, found: &mut Found) -> Result<(), MemoryError> {
@@ -147,7 +147,7 @@ fn lead_there(
         let area = searched(was, &G::parse(was.g, &g, source.layout)).area;
         let Some(stack) = bytes(source.memory, area.addr, area.len as u32)? else { continue };
         let mut reached: HashSet<u32> = HashSet::new();
-        let mut next = leads(&stack, &mut seen);
+        let mut next = leads(&stack, &found.held.image, &mut seen);
         for hop in 0..=HOPS {
             reached.extend(next.iter().flat_map(|from| ahead(&objects, *from)));
             if hop == HOPS {
@@ -160,7 +160,7 @@ fn lead_there(
                 let mut ok = vec![false; areas.len()];
                 source.memory.read_areas(&areas, &mut room, &mut ok)?;
                 for (bytes, _) in room.chunks_exact(AHEAD).zip(ok).filter(|(_, ok)| *ok) {
-                    further.extend(leads(bytes, &mut seen));
+                    further.extend(leads(bytes, &found.held.image, &mut seen));
                 }
             }
             next = further;
@@ -194,11 +194,11 @@ fn ahead(objects: &[Near], from: u64) -> impl Iterator<Item = u32> {
     within.filter(move |o| o.addr - from < o.part).map(|o| o.object)
 }
 
-/// Addresses in the heap that were not followed yet.
-fn leads(bytes: &[u8], seen: &mut HashSet<u64>) -> Vec<u64> {
+/// Addresses outside the executable that were not followed yet.
+fn leads(bytes: &[u8], image: &std::ops::Range<u64>, seen: &mut HashSet<u64>) -> Vec<u64> {
     let words = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
     let mut new = Vec::new();
-    for word in words.filter(|w| HEAP.contains(w)) {
+    for word in words.filter(|w| ADDRESSES.contains(w) && !image.contains(w)) {
         if seen.len() < MAX_FOLLOWED && seen.insert(word) {
             new.push(word);
         }

@@ -247,7 +247,7 @@ fn cycles() -> Vec<Cycle> {
             goroutines: 5,
             behind: 7,
             unsearched: 2,
-            outside_heap: true,
+            global: true,
             stuck: true,
             ..Cycle::default()
         },

@@ -161,7 +161,7 @@ fn cycle(of: wire::Cycle, sizes: &Sizes) -> Result<dump::Cycle> {
         others: of.others,
         others_in_all: of.others_in_all,
         unsearched: of.unsearched,
-        outside_heap: of.outside_heap,
+        global: of.global,
         stuck: of.certainty != wire::Certainty::Locks,
     };
     let fits = cycle.is_closed() == (of.certainty == wire::Certainty::Closed);

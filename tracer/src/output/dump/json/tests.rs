@@ -253,21 +253,16 @@ fn cycle() -> impl Strategy<Value = Cycle> {
     });
     let rest = (any::<(u64, u64, u64, u64)>(), 0..2u64, any::<(bool, bool)>(), vec(any::<u64>(), 0..3));
     (vec(step, 0..3), rest).prop_map(
-        |(
+        |(steps, ((length, goroutines, behind, others_in_all), unsearched, (global, stuck), others))| Cycle {
             steps,
-            ((length, goroutines, behind, others_in_all), unsearched, (outside_heap, stuck), others),
-        )| {
-            Cycle {
-                steps,
-                length,
-                goroutines,
-                behind,
-                others,
-                others_in_all,
-                unsearched,
-                outside_heap,
-                stuck,
-            }
+            length,
+            goroutines,
+            behind,
+            others,
+            others_in_all,
+            unsearched,
+            global,
+            stuck,
         },
     )
 }

@@ -24,7 +24,7 @@ pub struct Document<W, P, S, O, L, G> {
     pub objects: O,
     pub labels: L,
     pub goroutines: G,
-    /// Dumps of older versions have none.
+    /// Older versions do not write them.
     #[serde(default)]
     pub cycles: Vec<Cycle>,
 }
@@ -172,7 +172,7 @@ pub struct Cycle {
     pub others: Vec<u64>,
     pub others_in_all: u64,
     pub unsearched: u64,
-    pub outside_heap: bool,
+    pub global: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -459,7 +459,7 @@ pub fn cycle(of: &dump::Cycle) -> Cycle {
         others: of.others.clone(),
         others_in_all: of.others_in_all,
         unsearched: of.unsearched,
-        outside_heap: of.outside_heap,
+        global: of.global,
     }
 }
 

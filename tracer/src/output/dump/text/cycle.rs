@@ -43,8 +43,8 @@ fn headline(cycle: &Cycle) -> String {
         let stacks = words::count(cycle.unsearched, "other stack");
         doubts.push(format!("{stacks} could not be searched to the end, and may lead there"));
     }
-    if cycle.outside_heap {
-        doubts.push("something may be a global variable, which any function reaches".to_owned());
+    if cycle.global {
+        doubts.push("something is a global variable, which any function reaches".to_owned());
     }
     if !cycle.stuck {
         let doubts: Vec<String> = doubts.into_iter().map(|d| format!("; {d}")).collect();
