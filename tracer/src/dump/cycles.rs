@@ -15,6 +15,7 @@
 //! It is evidence and no proof: [`Cycle::is_closed`] says when nothing that was read speaks against it; what a global
 //! variable leads to is not read. Linear in goroutines, waits and addresses found.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
@@ -405,8 +406,8 @@ impl<'d> Graph<'d> {
                     way.reverse();
                     return way;
                 }
-                if !from.contains_key(&next) {
-                    from.insert(next, node);
+                if let Entry::Vacant(unseen) = from.entry(next) {
+                    unseen.insert(node);
                     queue.push_back(next);
                 }
             }

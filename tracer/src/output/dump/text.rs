@@ -50,7 +50,8 @@ pub fn write(dump: &Dump, shown: &[Group], options: &Options<'_>, out: &mut dyn 
     let mut page = Page::new(options.style);
     head::write(&mut page, dump, options);
     cycle::write(&mut page, dump, options.table);
-    if shown.is_empty() && !(options.all && !dump.goroutines.is_empty()) {
+    let any = if options.all { !dump.goroutines.is_empty() } else { !shown.is_empty() };
+    if !any {
         page.blank();
         page.raw("no goroutines to show");
     }
