@@ -5,6 +5,9 @@ use tests::gostray::gostray;
 use tests::{Fixture, Running, dump, root_only};
 use tracer::dump::{Cycle, Dump, ObjectKind};
 
+/// A function on the stack, and what the goroutine waits on.
+type Named = (&'static str, fn(&ObjectKind) -> bool);
+
 const VERSIONS: [&str; 3] = ["1.19.8", "1.24.11", "1.27.3"];
 
 fn start(go: &str, case: &str) -> Result<(Running, Dump)> {
@@ -20,7 +23,7 @@ fn for_each_version(work: impl Fn(&str) -> Result<()>) -> Result<()> {
 }
 
 /// The one circle, and of each of its steps a function on the goroutine's stack and whether the object is such one.
-fn check(go: &str, case: &str, steps: &[(&str, fn(&ObjectKind) -> bool)]) -> Result<Cycle> {
+fn check(go: &str, case: &str, steps: &[Named]) -> Result<Cycle> {
     let (_program, dump) = start(go, case)?;
     let [cycle] = &dump.cycles[..] else { anyhow::bail!("{case}: {:?}", dump.cycles) };
     ensure!(cycle.length == steps.len() as u64, "{case}: {cycle:?}");
@@ -58,7 +61,7 @@ fn group(kind: &ObjectKind) -> bool {
 #[ignore = "needs root and Go: cargo xtask test"]
 fn each_circle_is_found_and_named() -> Result<()> {
     for_each_version(|go| {
-        let closed = |case, steps: &[(&str, fn(&ObjectKind) -> bool)]| {
+        let closed = |case, steps: &[Named]| {
             let cycle = check(go, case, steps)?;
             ensure!(cycle.is_closed(), "{case}: {cycle:?}");
             Ok(cycle)
