@@ -47,6 +47,35 @@ fn one_that_is_stopped_is_read_all_the_same_and_it_is_said() -> Result<()> {
     Ok(())
 }
 
+/// A thread in state D takes no signals and may stay there for hours; memory is read without it.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_with_a_thread_that_waits_uninterruptibly_is_read_all_the_same() -> Result<()> {
+    root_only()?;
+    let program = Fixture::new("states").start(&["-idle", "-vfork"])?;
+    let held_up = || -> Result<Vec<u32>> {
+        let mut held_up = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", program.pid()))? {
+            let task = task?;
+            if std::fs::read_to_string(task.path().join("stat"))?.contains(") D ") {
+                held_up.push(task.file_name().to_string_lossy().parse()?);
+            }
+        }
+        Ok(held_up)
+    };
+    until("a thread waits uninterruptibly", Duration::from_secs(5), || held_up().is_ok_and(|t| t.len() == 1));
+    let begun = std::time::Instant::now();
+    let dump = dump(program.pid())?;
+    ensure!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let goroutines = dump["goroutines"].as_array().context("goroutines")?;
+    let running: Vec<&Value> = goroutines.iter().filter(|g| g["status"] == "running").collect();
+    let [running] = running[..] else { anyhow::bail!("{running:?}") };
+    assert_eq!(vec![running["thread"].as_u64().context("no thread")? as u32], held_up()?);
+    let parked = goroutines.iter().filter(|g| g["trace"] == "whole").count();
+    ensure!(parked >= 13, "{parked} of {}", goroutines.len());
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs root and Go: cargo xtask test"]
 fn one_that_a_debugger_traces_is_read_all_the_same_and_it_is_said() -> Result<()> {

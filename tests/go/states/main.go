@@ -1,7 +1,7 @@
 // Command states has a goroutine in every state that a tracer can meet: running, in a system call, waiting for a channel
 // (empty, full, with others in the queue), a select, a mutex, a WaitGroup, a timer.
 //
-// With -idle nothing runs and nothing is in a system call of its own. With -many N goroutines park on top. With -churn
+// With -vfork one thread is in the kernel's uninterruptible state. With -idle nothing runs and nothing is in a system call of its own. With -many N goroutines park on top. With -churn
 // goroutines are started and end as fast as two CPUs can do it, and two of them play ping-pong, while many wait in
 // the queue of one busy channel. It prints `ready` and stays until SIGKILL.
 package main
@@ -17,6 +17,7 @@ import (
 var (
 	idle  = flag.Bool("idle", false, "nothing runs")
 	many  = flag.Int("many", 0, "goroutines that park on top")
+	vfork = flag.Bool("vfork", false, "a thread waits uninterruptibly (state D)")
 	churn = flag.Bool("churn", false, "start and end goroutines without a pause")
 )
 
@@ -49,6 +50,9 @@ func main() {
 		}
 		go feed(crowd)
 		go feed(crowd)
+	}
+	if *vfork {
+		go vforks()
 	}
 	time.Sleep(50 * time.Millisecond)
 	fmt.Println("ready")
@@ -94,6 +98,20 @@ func park() {
 	go time.Sleep(time.Hour)
 	// Born without a parent: a timer starts it on the system's stack.
 	time.AfterFunc(0, func() { <-never })
+}
+
+// vforks has its thread wait for a child that never calls exec. Nothing may stop the world from then on.
+//
+//go:nosplit
+//go:norace
+func vforks() {
+	const flags = syscall.CLONE_VM | syscall.CLONE_VFORK | uintptr(syscall.SIGCHLD)
+	if child, _, _ := syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, 0, 0, 0, 0); child == 0 {
+		syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+		for {
+			syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+		}
+	}
 }
 
 func spin() {

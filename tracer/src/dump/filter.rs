@@ -172,10 +172,14 @@ impl<'d> Matcher<'d> {
     }
 }
 
-/// Leaves out what no goroutine refers to.
+/// Leaves out what no goroutine refers to; of circles those without a goroutine that is left.
 fn prune(dump: &mut Dump) {
-    let Dump { goroutines, stacks, objects, labels, places, .. } = dump;
+    let Dump { goroutines, stacks, objects, labels, places, cycles, .. } = dump;
     let mut kept = Kept::default();
+    cycles.retain(|c| c.steps.iter().any(|s| goroutines.binary_search_by_key(&s.goid, |g| g.goid).is_ok()));
+    for step in cycles.iter_mut().flat_map(|c| &mut c.steps) {
+        step.object = kept.objects.renumber(step.object);
+    }
     for g in goroutines.iter_mut() {
         if let Trace::Whole(stack) | Trace::Partial { stack, .. } = &mut g.trace {
             *stack = kept.stacks.renumber(*stack);

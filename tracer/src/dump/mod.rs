@@ -4,12 +4,14 @@
 //! while it is read: each goroutine is right by itself, not all of them at one instant ([`About::took_ns`] tells how far
 //! apart two may be).
 
+pub mod cycles;
 pub mod filter;
 pub mod group;
 pub mod places;
 pub mod status;
 mod told;
 
+pub use cycles::Cycle;
 pub use filter::Filter;
 pub use group::{Group, groups};
 pub use places::{Place, Places};
@@ -38,6 +40,8 @@ pub struct Dump {
     /// Limits, fallbacks, surprises.
     pub notes: Vec<Note>,
     pub counts: Counts,
+    /// Goroutines that wait for each other, the surest first.
+    pub cycles: Vec<Cycle>,
 }
 
 /// Which process, and when.

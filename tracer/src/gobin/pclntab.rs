@@ -284,6 +284,14 @@ impl<'d> FuncTable<'d> {
         (0..self.nfunc).filter_map(|i| self.get(i))
     }
 
+    /// Bytes of its arguments and results in its caller's frame, room for those in registers too (`runtime/runtime2.go`,
+    /// `_func.args`; `cmd/compile/internal/abi`, ArgWidth). Assembly may not tell: 0.
+    pub fn args(&self, f: &Func<'_>) -> u32 {
+        let args = f.record.at.checked_add(8).and_then(|at| u32_at(self.funcs, at)).unwrap_or(0);
+        // `abi.ArgsSizeUnknown` is negative.
+        i32::try_from(args).map_or(0, |args| args as u32)
+    }
+
     /// Whether the function only adapts one calling convention to another.
     pub fn is_wrapper(&self, f: &Func<'_>) -> bool {
         Some(f.func_id) == self.wrapper_id

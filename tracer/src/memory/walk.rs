@@ -24,6 +24,9 @@ pub struct Step {
     pub delta: u32,
     /// Entry of the function, as it stands in the process.
     pub entry: u64,
+    /// Bytes of its caller's frame, behind the return address, that are its own: arguments, results, and room for those
+    /// that came in registers.
+    pub args: u32,
     /// A stack ends here.
     pub top: bool,
     /// It was not called: a signal put it above code that was at any instruction, which is what its return address names.
@@ -71,6 +74,7 @@ impl<'b, 'd> Functions<'b, 'd> {
         Ok(Step {
             delta: delta.filter(|d| d % 8 == 0).ok_or(Broken::NoFrame { pc })?,
             entry: f.entry.wrapping_add(self.load_bias),
+            args: functions.args(&f),
             top: f.is_top_frame(),
             interrupts: matches!(f.name, "runtime.asyncPreempt" | "runtime.sigpanic" | "runtime.debugCallV2"),
         })

@@ -1,22 +1,24 @@
 //! A dump of a live process or of a core: every goroutine as it is, and what its program counters mean.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use nix::time::ClockId;
 
 use super::live::prepare::read_wait_reasons;
 use super::live::{clock_ns, unix_ns};
-use crate::dump::{About, Dump, Goroutine, ObjectKind, Origin, Pc, Place, Places};
+use crate::dump::{About, Dump, Goroutine, ObjectKind, Origin, Pc, Place, Places, cycles};
 use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
 use crate::memory::core::Registers;
+use crate::memory::dump::holders::holders;
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
-use crate::memory::dump::waits::Reason;
-use crate::memory::dump::{Source, objects, read, read_these};
-use crate::memory::walk::{Code, Functions};
+use crate::memory::dump::waits::{MAX_CASES_IN_ALL, Reason};
+use crate::memory::dump::{Source, objects, read, read_these, suspects};
+use crate::memory::walk::Functions;
 use crate::memory::{self, MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
 use crate::target::Target;
@@ -64,6 +66,8 @@ pub struct Reader<'s> {
     /// The target's own names of wait reasons; empty until they can be read.
     wait_reasons: Vec<String>,
     reasons: Vec<Reason>,
+    /// Of a core.
+    newest_wait: Option<Option<u64>>,
     code: Functions<'s, 's>,
     symbolizer: Symbolizer<'s, &'s GoBinary<'s>>,
 }
@@ -75,6 +79,7 @@ impl<'s> Reader<'s> {
             subject,
             wait_reasons: Vec::new(),
             reasons: Vec::new(),
+            newest_wait: None,
             code: Functions::new(subject.binary, subject.load_bias),
             symbolizer: match subject.debug {
                 Some(debug) => symbolizer.with_debug(debug),
@@ -88,7 +93,7 @@ impl<'s> Reader<'s> {
         let subject = self.subject;
         let taken_unix_ns = unix_ns();
         let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
-        let read = self.read(subject.descriptors, |source, code| read(source, code, progress))?;
+        let read = self.with_source(subject.descriptors, |source, code| read(source, code, progress))?;
         let (origin, taken_unix_ns, took_ns) = match subject.moment {
             Moment::Now => {
                 (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
@@ -99,10 +104,18 @@ impl<'s> Reader<'s> {
         dump.about = about(subject, origin, taken_unix_ns, took_ns);
         dump.places = places(wanted(&dump), subject, &mut self.symbolizer);
         objects::refine(subject.memory, subject.layout, &mut dump)?;
-        objects::holders(subject.memory, subject.layout, &mut dump)?;
+        let mut found = holders(subject.memory, subject.layout, &mut self.code, &mut dump)?;
         for i in 0..dump.goroutines.len() {
             let g = &dump.goroutines[i];
             dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
+        }
+        found.held.image = image(subject);
+        self.with_source(None, |source, _| suspects::question(source, &dump, &mut found))?;
+        let (cycles, more) = cycles::find(&dump, &found.held);
+        dump.cycles = cycles;
+        if more > 0 {
+            let text = format!("there are {more} more circles of goroutines that wait for each other");
+            dump.notes.push(Note { code: "cycles-left-out".to_owned(), text });
         }
         Ok(dump)
     }
@@ -112,7 +125,8 @@ impl<'s> Reader<'s> {
     pub fn some(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
         let subject = self.subject;
         let descriptors = subject.descriptors.filter(|_| ask);
-        let read = self.read(descriptors, |source, code| read_these(source, code, addrs, &mut |_, _| {}))?;
+        let read =
+            self.with_source(descriptors, |source, code| read_these(source, code, addrs, &mut |_, _| {}))?;
         let mut dump = self.dump(read);
         // Only what tells a lock from another is needed.
         let on_semaphore = |g: &&Goroutine| {
@@ -128,11 +142,11 @@ impl<'s> Reader<'s> {
         Ok(dump)
     }
 
-    fn read(
+    fn with_source<T>(
         &mut self,
         descriptors: Option<&dyn Descriptors>,
-        read: impl FnOnce(&Source<'_>, &mut dyn Code) -> Result<memory::dump::Read, MemoryError>,
-    ) -> Result<memory::dump::Read, MemoryError> {
+        work: impl FnOnce(&Source<'_>, &mut Functions<'s, 's>) -> Result<T, MemoryError>,
+    ) -> Result<T, MemoryError> {
         let (subject, memory) = (self.subject, self.subject.memory);
         if self.wait_reasons.is_empty() {
             let names = subject.wait_reasons.and_then(|table| read_wait_reasons(memory, table));
@@ -147,7 +161,12 @@ impl<'s> Reader<'s> {
         let standing = match subject.moment {
             Moment::Now => None,
             Moment::Then { threads, .. } => {
-                Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+                let newest = match self.newest_wait {
+                    Some(known) => known,
+                    None => newest_wait(memory, subject.layout, subject.allgs)?,
+                };
+                self.newest_wait = Some(newest);
+                Some(Standing { threads, now_at_least: newest })
             }
         };
         let source = Source {
@@ -163,12 +182,14 @@ impl<'s> Reader<'s> {
             descriptors,
             is_system: &starts_system,
         };
-        read(&source, &mut self.code)
+        work(&source, &mut self.code)
     }
 
     /// What was read, without the meaning of addresses.
     fn dump(&self, read: memory::dump::Read) -> Dump {
-        let notes = self.subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked));
+        let notes = (self.subject.notes.iter().cloned())
+            .chain(read.descriptors_unknown.map(unasked))
+            .chain((read.waits_left_out > 0).then(|| too_many_cases(read.waits_left_out)));
         Dump {
             about: About::default(),
             goroutines: read.goroutines,
@@ -179,6 +200,7 @@ impl<'s> Reader<'s> {
             wait_reasons: self.wait_reasons.clone(),
             notes: notes.collect(),
             counts: read.counts,
+            cycles: Vec::new(),
         }
     }
 }
@@ -198,6 +220,21 @@ fn about(subject: &Subject<'_>, origin: Origin, taken_unix_ns: u64, took_ns: u64
         took_ns,
         gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// Where the executable lies in the process.
+fn image(subject: &Subject<'_>) -> Range<u64> {
+    let segments = subject.binary.segments();
+    let from = segments.iter().map(|s| s.vaddr).min().unwrap_or_default();
+    let to = segments.iter().map(|s| s.vaddr.saturating_add(s.memsz)).max().unwrap_or_default();
+    from.wrapping_add(subject.load_bias)..to.wrapping_add(subject.load_bias)
+}
+
+fn too_many_cases(left_out: u64) -> Note {
+    let text = format!(
+        "the cases of all `select`s are more than {MAX_CASES_IN_ALL}: of {left_out} reads of goroutines with several it is not told what they wait on"
+    );
+    Note { code: "waits-left-out".to_owned(), text }
 }
 
 fn unasked(text: String) -> Note {

@@ -59,7 +59,11 @@ fn what_remains_refers_to_the_same() {
     assert_eq!(dump.stack(g), whole.stack(before));
     let object = |dump: &Dump, g: &Goroutine, n: usize| dump.objects[g.waits_on[n].object as usize].clone();
     assert_eq!(object(&dump, g, 3), object(&whole, before, 3));
-    assert_eq!((dump.stacks.len(), dump.objects.len(), dump.labels.len()), (1, 13, 0));
+    // Two more objects are those of the circles that it is in.
+    assert_eq!((dump.stacks.len(), dump.objects.len(), dump.labels.len()), (1, 15, 0));
+    let step = |dump: &Dump, n: usize| dump.objects[dump.cycles[n].steps[1].object as usize].clone();
+    assert_eq!(dump.cycles.len(), 2);
+    assert_eq!((step(&dump, 0), step(&dump, 1)), (step(&whole, 1), step(&whole, 2)));
     assert!(dump.places.0.len() < whole.places.0.len() && dump.places.creation(g.gopc).is_some());
     let mut labelled = fixture();
     keep(&mut labelled, &["id=11".parse().unwrap()]);

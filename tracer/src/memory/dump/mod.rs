@@ -12,11 +12,13 @@
 //! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
 //! [`TRIES`] it is told as moving.
 
+pub mod holders;
 pub mod labels;
 pub mod network;
 pub mod objects;
 pub mod semaphores;
 pub mod standing;
+pub mod suspects;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -78,6 +80,8 @@ pub struct Read {
     pub counts: Counts,
     /// Why it is not told which descriptors goroutines wait for.
     pub descriptors_unknown: Option<String>,
+    /// Goroutines of which it is not told what they wait on, as too many cases of a `select` were read before.
+    pub waits_left_out: u64,
 }
 
 /// Reads all goroutines. `Gone` when the process ends meanwhile; `progress` hears how many of how many are done.
@@ -130,6 +134,7 @@ pub fn read_these(
     reader.find_descriptors()?;
     progress(addrs.len(), addrs.len());
     let mut read = reader.read;
+    read.waits_left_out = reader.waits.left_out;
     read.goroutines.sort_unstable_by_key(|g| g.goid);
     Ok(read)
 }

@@ -46,7 +46,7 @@ impl Code for Functions {
     fn step(&mut self, pc: u64) -> Result<Step, Broken> {
         match pc {
             0x40_0000..0x60_0000 => {
-                Ok(Step { delta: 16, entry: pc & !0xfff, top: pc >= 0x50_0000, interrupts: false })
+                Ok(Step { delta: 16, entry: pc & !0xfff, args: 0, top: pc >= 0x50_0000, interrupts: false })
             }
             _ => Err(Broken::NoFunction { pc }),
         }
@@ -289,4 +289,47 @@ fn a_sleeper_has_its_timer_with_the_time() {
     // A layout that does not say where it stands.
     let unknown = Layout { timer: None, ..old.clone() };
     assert_eq!(fires(sleeps(&unknown, &[at(&unknown)], &[], Some(1_000))), Fires::Unknown);
+}
+
+#[test]
+fn cases_in_all_are_limited_and_those_left_out_are_counted() {
+    let l = layout();
+    // A `select` of a hundred cases, all on one channel.
+    const CASES: u64 = 100;
+    let (sudogs, channel) = (0x1000_0000, 0x9000);
+    let size = u64::from(l.sudog.size).next_multiple_of(8);
+    let memory = memory(&[(7, status::WAITING)], |_, _, _| {});
+    {
+        let mut words = memory.words.borrow_mut();
+        (0..0x100).step_by(8).for_each(|at| _ = words.insert(channel + at, 0));
+        for i in 0..CASES {
+            let at = sudogs + i * size;
+            (0..size).step_by(8).for_each(|word| _ = words.insert(at + word, 0));
+            set(&mut words, at + u64::from(l.sudog.g), g_at(0), 8);
+            set(&mut words, at + u64::from(l.sudog.c), channel, 8);
+            let next = if i + 1 < CASES { at + size } else { 0 };
+            set(&mut words, at + u64::from(l.sudog.waitlink), next, 8);
+        }
+        set(&mut words, g_at(0) + u64::from(l.g_waiting), sudogs, 8);
+    }
+    let mut g = vec![0; g::window(&l)];
+    memory.read(g_at(0), &mut g).unwrap();
+    let g = G::parse(g_at(0), &g, &l);
+    let mut waits = Waits::limited(3 * (CASES - 1) + 10);
+    let mut found = || {
+        waits.forget();
+        let before = memory.reads.get();
+        let found = waits.of(&memory, &l, &g, Reason::Select).unwrap().unwrap().len() as u64;
+        (found, memory.reads.get() - before, waits.left_out)
+    };
+    // A read for each case, and one for the channel.
+    for _ in 0..3 {
+        assert_eq!(found(), (CASES, CASES as u32 + 1, 0));
+    }
+    // The limit comes in the midst of one; from then on they cost next to nothing.
+    assert_eq!(found(), (0, 13, 1));
+    assert_eq!(found(), (0, 3, 2));
+    // One with a single case is told as before.
+    set(&mut memory.words.borrow_mut(), sudogs + u64::from(l.sudog.waitlink), 0, 8);
+    assert_eq!(found(), (1, 2, 2));
 }

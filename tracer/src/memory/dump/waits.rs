@@ -16,6 +16,9 @@ use crate::gobin::{HchanLayout, Layout, SudogLayout, TimerLayout};
 
 /// More cases than that no `select` has (`reflect.Select` allows as many).
 const MAX_CASES: usize = 65_536;
+/// Cases in all, beyond the first of each goroutine: a million goroutines may have five each. Every one costs a read and may
+/// be another channel.
+pub const MAX_CASES_IN_ALL: u64 = 4 << 20;
 
 /// What the reason of a wait says about its object (`runtime/runtime2.go`, `waitReasonStrings`). The names are the
 /// target's own, so the numbers may be any version's.
@@ -76,7 +79,6 @@ struct Sudog {
 
 /// Sudogs, channels and timers read since the last [`Waits::forget`]: together for a batch of goroutines, and each
 /// channel once.
-#[derive(Default)]
 pub struct Waits {
     /// `CLOCK_MONOTONIC`, which timers go by, at the begin of the dump; absent where it is not known.
     now: Option<u64>,
@@ -85,6 +87,10 @@ pub struct Waits {
     /// When they fire, by the address of the word that says so.
     times: HashMap<u64, u64>,
     room: Vec<u8>,
+    /// Cases that may still be read, beyond the first of each goroutine. Never forgotten.
+    cases: u64,
+    /// Goroutines of which it is not told what they wait on: too many cases were read before.
+    pub left_out: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +102,27 @@ struct Channel {
     timer: u64,
 }
 
+impl Default for Waits {
+    fn default() -> Self {
+        Self::limited(MAX_CASES_IN_ALL)
+    }
+}
+
 impl Waits {
     pub fn new(now: Option<u64>) -> Self {
         Self { now, ..Self::default() }
+    }
+
+    pub(super) fn limited(cases: u64) -> Self {
+        Self {
+            now: None,
+            sudogs: HashMap::new(),
+            channels: HashMap::new(),
+            times: HashMap::new(),
+            room: Vec::new(),
+            cases,
+            left_out: 0,
+        }
     }
 
     pub fn forget(&mut self) {
@@ -141,7 +165,7 @@ impl Waits {
         Ok(())
     }
 
-    /// What `g` waits on. Nothing where the chain makes no sense, which is for the caller to read again or leave: a
+    /// What `g` waits on; of one with several cases an empty list, too, once [`MAX_CASES_IN_ALL`] were read. Nothing where the chain makes no sense, which is for the caller to read again or leave: a
     /// goroutine that parks or wakes has its sudogs in the making.
     pub fn of(
         &mut self,
@@ -172,6 +196,13 @@ impl Waits {
             let Some(sudog) = sudog.filter(|s| s.g == g.addr) else { return Ok(None) };
             if cases > MAX_CASES {
                 return Ok(None);
+            }
+            if cases > 1 {
+                let Some(left) = self.cases.checked_sub(1) else {
+                    self.left_out += 1;
+                    return Ok(Some(Vec::new()));
+                };
+                self.cases = left;
             }
             let one = if sudog.c != 0 {
                 match self.channel(memory, &layout.hchan, sudog.c)? {

@@ -11,7 +11,7 @@ impl Code for Fake {
         let entry = pc & !0xff;
         let words = (entry >> 8) as u32 & 0xf;
         let delta = if pc == entry { 0 } else { words * 8 };
-        Ok(Step { delta, entry, top: entry >= 0xf000, interrupts: entry == 0xe000 })
+        Ok(Step { delta, entry, args: 0, top: entry >= 0xf000, interrupts: entry == 0xe000 })
     }
 
     fn passage(&mut self, _: u64) -> Option<Passage> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dump::cycles::{Cycle, Step};
 use crate::dump::{
     About, Broken, Counts, Dump, Fires, Goroutine, LeftOut, Object, ObjectKind, Origin, Pc, Place, Places,
     Side, Since, Stack, Status, Trace, Wait,
@@ -240,6 +241,41 @@ fn goroutines() -> Vec<Goroutine> {
     all
 }
 
+/// One of which nothing is unsure, one with a doubt, one of locks.
+fn cycles() -> Vec<Cycle> {
+    let step = |goid, object, side| Step { goid, object, side, cases: 1 };
+    let pair = Cycle {
+        steps: vec![step(20, 1, Side::Wait)],
+        length: 1,
+        goroutines: 1,
+        stuck: true,
+        ..Cycle::default()
+    };
+    let send = Step { cases: 3, ..step(10, 0, Side::Send) };
+    vec![
+        pair,
+        Cycle {
+            steps: vec![send, step(23, 4, Side::Wait)],
+            length: 2,
+            goroutines: 5,
+            behind: 7,
+            unsearched: 2,
+            global: true,
+            stuck: true,
+            ..Cycle::default()
+        },
+        Cycle {
+            steps: vec![step(21, 1, Side::Wait), step(23, 3, Side::Wait)],
+            length: 2,
+            goroutines: 2,
+            behind: 1,
+            others: vec![1, 31],
+            others_in_all: 12,
+            ..Cycle::default()
+        },
+    ]
+}
+
 pub fn fixture() -> Dump {
     let labels = |of: &[(&str, &str)]| {
         of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()
@@ -272,5 +308,6 @@ pub fn fixture() -> Dump {
         ],
         notes: vec![Note { code: "debug-file".into(), text: "no separate debug file was found".into() }],
         counts: Counts { entries: 20, dead: 3, unreadable: 1, unsettled: 2, retries: 4 },
+        cycles: cycles(),
     }
 }

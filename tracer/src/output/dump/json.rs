@@ -56,6 +56,7 @@ pub fn write(dump: &Dump, selection: Option<&Selection>, out: &mut dyn Write) ->
         objects: Each(|| dump.objects.iter().map(wire::object)),
         labels: &dump.labels,
         goroutines: Each(|| dump.goroutines.iter().map(|g| wire::goroutine(g, &pcs))),
+        cycles: dump.cycles.iter().map(wire::cycle).collect(),
     };
     serde_json::to_writer(&mut *out, &document)?;
     out.write_all(b"\n")

@@ -1,9 +1,11 @@
 //! What a person on call reads: how many goroutines there are and what they do, then groups of those that came from one
 //! place and stand at one place, the largest first.
 
+mod cycle;
 mod group;
 mod head;
 mod object;
+mod objects;
 
 use std::io::{self, Write};
 
@@ -47,6 +49,12 @@ pub fn title(dump: &Dump, g: &Goroutine) -> String {
 pub fn write(dump: &Dump, shown: &[Group], options: &Options<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut page = Page::new(options.style);
     head::write(&mut page, dump, options);
+    cycle::write(&mut page, dump, options.table);
+    let any = if options.all { !dump.goroutines.is_empty() } else { !shown.is_empty() };
+    if !any {
+        page.blank();
+        page.raw("no goroutines to show");
+    }
     out.write_all(page.finish().as_bytes())?;
     if options.all {
         for i in 0..dump.goroutines.len() as u32 {
@@ -72,12 +80,16 @@ pub fn write(dump: &Dump, shown: &[Group], options: &Options<'_>, out: &mut dyn 
         }
     }
     let mut page = Page::new(options.style);
-    tail(&mut page, dump, shown, options);
+    if !options.all && !options.table {
+        more_groups(&mut page, shown);
+        objects::write(&mut page, dump);
+    }
+    tail(&mut page, dump, options);
     out.write_all(page.finish().as_bytes())
 }
 
-fn tail(page: &mut Page, dump: &Dump, shown: &[Group], options: &Options<'_>) {
-    if !options.all && !options.table && shown.len() > GROUPS {
+fn more_groups(page: &mut Page, shown: &[Group]) {
+    if shown.len() > GROUPS {
         let rest = &shown[GROUPS..];
         let goroutines = rest.iter().map(|g| g.members.len() as u64).sum();
         page.blank();
@@ -87,6 +99,9 @@ fn tail(page: &mut Page, dump: &Dump, shown: &[Group], options: &Options<'_>) {
             words::count(goroutines, "goroutine")
         ));
     }
+}
+
+fn tail(page: &mut Page, dump: &Dump, options: &Options<'_>) {
     if let Some(changes) = options.changes.filter(|c| !c.gone.is_empty()) {
         page.blank();
         page.raw("GONE since the last dump");

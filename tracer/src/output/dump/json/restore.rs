@@ -23,6 +23,7 @@ pub fn dump(read: Read) -> Result<(Dump, Option<Selection>)> {
     if goroutines.windows(2).any(|w| w[0].goid > w[1].goid) {
         return Err("the goroutines are not in order of their ids".to_owned());
     }
+    let cycles = read.cycles.into_iter().map(|c| cycle(c, &sizes)).collect::<Result<_>>()?;
     let wire::Counts { entries, dead, unreadable, unsettled, retries } = read.counts;
     let dump = Dump {
         about: about(read.about),
@@ -34,6 +35,7 @@ pub fn dump(read: Read) -> Result<(Dump, Option<Selection>)> {
         wait_reasons: read.wait_reasons,
         notes: read.notes.into_iter().map(|n| Note { code: n.code, text: n.text }).collect(),
         counts: dump::Counts { entries, dead, unreadable, unsettled, retries },
+        cycles,
     };
     Ok((dump, read.selection))
 }
@@ -144,6 +146,26 @@ fn goroutine(of: wire::Goroutine, pcs: &[Pc], sizes: &Sizes) -> Result<dump::Gor
         system: of.system,
         waits_on: waits_on.collect::<Result<_>>().map_err(who)?,
     })
+}
+
+fn cycle(of: wire::Cycle, sizes: &Sizes) -> Result<dump::Cycle> {
+    let step = |s: wire::Step| {
+        let object = in_range(s.object, sizes.objects, "object")?;
+        Ok(dump::cycles::Step { goid: s.goid, object, side: side(s.side), cases: s.cases })
+    };
+    let cycle = dump::Cycle {
+        steps: of.steps.into_iter().map(step).collect::<Result<_>>()?,
+        length: of.length,
+        goroutines: of.goroutines,
+        behind: of.behind,
+        others: of.others,
+        others_in_all: of.others_in_all,
+        unsearched: of.unsearched,
+        global: of.global,
+        stuck: of.certainty != wire::Certainty::Locks,
+    };
+    let fits = cycle.is_closed() == (of.certainty == wire::Certainty::Closed);
+    if fits { Ok(cycle) } else { Err("how sure a cycle is and what it says do not fit".to_owned()) }
 }
 
 /// By the names that [`Status::name`] gives.

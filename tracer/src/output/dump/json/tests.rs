@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::super::fixture::fixture;
 use super::*;
+use crate::dump::cycles::{Cycle, Step};
 use crate::dump::{
     About, Broken, Counts, Fires, Goroutine, LeftOut, Object, ObjectKind, Origin, Place, Places, Side, Since,
     Stack, Status, Trace, Wait,
@@ -73,6 +74,8 @@ fn damaged_documents_are_refused() {
             serde_json::json!({"in_ns": 1, "stopped": false}),
             "an object of the kind Forever has not",
         ),
+        ("/cycles/1/steps/0/object", 99.into(), "there is no object 99"),
+        ("/cycles/1/certainty", "closed".into(), "how sure a cycle is and what it says do not fit"),
         ("/places/3/pc", 1.into(), "the places are not in order of their program counters"),
         (
             "/schema",
@@ -254,15 +257,46 @@ fn stack() -> impl Strategy<Value = Stack> {
     })
 }
 
+fn cycle() -> impl Strategy<Value = Cycle> {
+    let step = (any::<u64>(), 0..2u32, any::<u32>()).prop_map(|(goid, object, cases)| Step {
+        goid,
+        object,
+        side: Side::Wait,
+        cases,
+    });
+    let rest = (any::<(u64, u64, u64, u64)>(), 0..2u64, any::<(bool, bool)>(), vec(any::<u64>(), 0..3));
+    (vec(step, 0..3), rest).prop_map(
+        |(steps, ((length, goroutines, behind, others_in_all), unsearched, (global, stuck), others))| Cycle {
+            steps,
+            length,
+            goroutines,
+            behind,
+            others,
+            others_in_all,
+            unsearched,
+            global,
+            stuck,
+        },
+    )
+}
+
 fn dump() -> impl Strategy<Value = Dump> {
     let labels = vec(btree_map(any::<String>(), any::<String>(), 0..3), 2);
     let goroutines = (btree_set(any::<u64>(), 0..5), vec(goroutine(), 5));
     let places = vec((pc(), place()), 0..6);
     let numbers = (any::<(u32, u64, u64)>(), any::<(u64, u64, u64, u64, u64)>());
     let texts = (vec(any::<String>(), 9), vec(any::<(String, String)>(), 0..2));
-    let stacks = vec(stack(), 2);
+    let stacks = (vec(stack(), 2), vec(cycle(), 0..3));
     (goroutines, stacks, vec(object(), 2), labels, places, numbers, texts).prop_map(
-        |((ids, mut goroutines), stacks, objects, labels, places, (about, counts), (texts, notes))| {
+        |(
+            (ids, mut goroutines),
+            (stacks, cycles),
+            objects,
+            labels,
+            places,
+            (about, counts),
+            (texts, notes),
+        )| {
             goroutines.truncate(ids.len());
             goroutines.iter_mut().zip(ids).for_each(|(g, id)| g.goid = id);
             let [comm, exe, go_version, build_id, arch, main_package, layout, gostray_version, reason] =
@@ -293,6 +327,7 @@ fn dump() -> impl Strategy<Value = Dump> {
                 wait_reasons: vec![reason],
                 notes: notes.into_iter().map(|(code, text)| Note { code, text }).collect(),
                 counts: Counts { entries, dead, unreadable, unsettled, retries },
+                cycles,
             }
         },
     )

@@ -24,6 +24,9 @@ pub struct Document<W, P, S, O, L, G> {
     pub objects: O,
     pub labels: L,
     pub goroutines: G,
+    /// Older versions do not write them.
+    #[serde(default)]
+    pub cycles: Vec<Cycle>,
 }
 
 pub type Read =
@@ -157,6 +160,35 @@ pub struct Goroutine {
     pub labels: Option<u32>,
     pub system: bool,
     pub waits_on: Vec<Wait>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Cycle {
+    pub certainty: Certainty,
+    pub steps: Vec<Step>,
+    pub length: u64,
+    pub goroutines: u64,
+    pub behind: u64,
+    pub others: Vec<u64>,
+    pub others_in_all: u64,
+    pub unsearched: u64,
+    pub global: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certainty {
+    Closed,
+    Open,
+    Locks,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Step {
+    pub goid: u64,
+    pub object: u32,
+    pub side: Side,
+    pub cases: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -410,6 +442,26 @@ fn side(of: dump::Side) -> Side {
         dump::Side::Receive => Side::Receive,
         dump::Side::Wait => Side::Wait,
         dump::Side::Unknown => Side::Unknown,
+    }
+}
+
+pub fn cycle(of: &dump::Cycle) -> Cycle {
+    let step =
+        |s: &dump::cycles::Step| Step { goid: s.goid, object: s.object, side: side(s.side), cases: s.cases };
+    Cycle {
+        certainty: match (of.is_closed(), of.stuck) {
+            (true, _) => Certainty::Closed,
+            (false, true) => Certainty::Open,
+            (false, false) => Certainty::Locks,
+        },
+        steps: of.steps.iter().map(step).collect(),
+        length: of.length,
+        goroutines: of.goroutines,
+        behind: of.behind,
+        others: of.others.clone(),
+        others_in_all: of.others_in_all,
+        unsearched: of.unsearched,
+        global: of.global,
     }
 }
 

@@ -152,7 +152,7 @@ fn body(page: &mut Page, dump: &Dump, members: &[u32], ends: usize) {
     stack::write(page, &lines(dump, first, ends));
 }
 
-fn runs(dump: &Dump, g: &Goroutine) -> String {
+pub fn runs(dump: &Dump, g: &Goroutine) -> String {
     match dump.places.started(g.start_pc) {
         Some(frame) => words::clean(&frame.function).into_owned(),
         None if g.start_pc == 0 => "unknown".to_owned(),
@@ -173,7 +173,7 @@ pub fn created_by(dump: &Dump, g: &Goroutine) -> String {
     }
 }
 
-fn source(frame: &Frame) -> Option<String> {
+pub fn source(frame: &Frame) -> Option<String> {
     let file = words::clean(&frame.file);
     match frame.line {
         _ if file.is_empty() => None,

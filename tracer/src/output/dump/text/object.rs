@@ -3,10 +3,24 @@
 use super::super::super::words;
 use crate::dump::{Fires, Object, ObjectKind, Side};
 
-/// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; goroutines 1, 31 and 3 more have its address`
+/// `to send on channel 0xc0000100 (full: 2 of 2): 4 send, none receives; its address is also with goroutine 1`
 pub fn text(object: &Object, side: Side) -> String {
+    let mut text = what(object, side);
+    if matches!(object.kind, ObjectKind::Channel { .. }) {
+        let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
+        text.push_str(&format!(": {others}"));
+    }
+    if let Some(holders) = holders(object) {
+        text.push_str("; ");
+        text.push_str(&holders);
+    }
+    text
+}
+
+/// `to send on channel 0xc0000100 (full: 2 of 2)`: what it is, and its state.
+pub fn what(object: &Object, side: Side) -> String {
     let addr = object.addr;
-    let mut text = match &object.kind {
+    match &object.kind {
         ObjectKind::Forever if addr == 0 => {
             "a nil channel, or a `select` without cases: nothing can end it".to_owned()
         }
@@ -18,8 +32,7 @@ pub fn text(object: &Object, side: Side) -> String {
                 Side::Wait | Side::Unknown => "",
             };
             let timer = timer.map_or(String::new(), |fires| format!(", of a timer that {}", when(fires)));
-            let others = format!("{}, {}", many(object.senders, "send"), many(object.receivers, "receive"));
-            format!("{to}channel {addr:#x} ({}{timer}): {others}", object.kind.state())
+            format!("{to}channel {addr:#x} ({}{timer})", object.kind.state())
         }
         kind @ ObjectKind::Mutex { .. } => format!("sync.Mutex {addr:#x} ({})", kind.state()),
         kind @ ObjectKind::RwMutex { .. } => format!("sync.RWMutex {addr:#x} ({})", kind.state()),
@@ -31,12 +44,7 @@ pub fn text(object: &Object, side: Side) -> String {
             format!("descriptor {fd} ({})", words::clean(peer))
         }
         ObjectKind::Descriptor { fd, peer: None } => format!("descriptor {fd}"),
-    };
-    if let Some(holders) = holders(object) {
-        text.push_str("; ");
-        text.push_str(&holders);
     }
-    text
 }
 
 /// `fires in 3.20s`

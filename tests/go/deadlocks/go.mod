@@ -1,0 +1,3 @@
+module gostray.test/deadlocks
+
+go 1.19
