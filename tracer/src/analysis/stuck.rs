@@ -77,7 +77,7 @@ pub struct Stuck {
     /// The most frequent word, and how many.
     pub word: String,
     pub count: u64,
-    /// Of all the living: who has done nothing else since known.
+    /// Of all the living: who was seen at nothing else since known.
     pub unbroken: u64,
     /// In waits that nothing can end: on a nil channel, and in a select without cases.
     pub nil_channel: u64,

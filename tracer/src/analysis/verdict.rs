@@ -320,7 +320,7 @@ impl Case<'_> {
         }
         if f.live > 0 {
             let text = format!(
-                "of {} have done nothing else since they are known; most: `{}`",
+                "of {} were seen at nothing else since they are known; most: `{}`",
                 f.live, self.stuck.word
             );
             put("waits.unbroken", self.stuck.unbroken as f64, "goroutines", None, text);

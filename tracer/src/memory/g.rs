@@ -33,6 +33,8 @@ pub struct G {
     pub sleep_when: Option<u64>,
     /// Its bubble of `testing/synctest`; 0 outside.
     pub bubble: u64,
+    /// 0 where the layout does not tell it.
+    pub tracking_seq: u8,
 }
 
 /// How many bytes of a g are read: up to its last field that is looked at.
@@ -58,7 +60,7 @@ pub fn window(l: &Layout) -> usize {
         l.g_lockedm,
     ];
     let parent = Some(k.g_parent_goid).filter(|&at| at != ABSENT);
-    let optional = [parent, l.g_timer, l.g_sleep_when, l.g_bubble];
+    let optional = [parent, l.g_timer, l.g_sleep_when, l.g_bubble, l.g_tracking_seq];
     words.into_iter().chain(optional.into_iter().flatten()).max().unwrap_or(0) as usize + 8
 }
 
@@ -92,6 +94,7 @@ impl G {
             timer: l.g_timer.map_or(0, word),
             sleep_when: l.g_sleep_when.map(word),
             bubble: l.g_bubble.map_or(0, word),
+            tracking_seq: l.g_tracking_seq.and_then(|at| bytes.get(at as usize).copied()).unwrap_or(0),
         }
     }
 

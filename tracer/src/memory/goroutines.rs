@@ -380,13 +380,14 @@ fn hash(bytes: &[u8]) -> u32 {
     hasher.finish() as u32
 }
 
-/// What changes when a goroutine that waits has run and waits again; the collector changes none of it. The same may mean that
-/// it has not run, or that it has come back to where it was.
+/// What changes when a goroutine that waits has run and waits again; the collector changes none of it. The same means that it
+/// has not run, or that it has run a multiple of 256 times and is back at the very place.
 fn place(g: &G) -> u32 {
     let mut hasher = DefaultHasher::new();
     for word in [g.hi.wrapping_sub(g.sp), g.pc, g.waiting, g.sleep_when.unwrap_or(0)] {
         hasher.write_u64(word);
     }
+    hasher.write_u8(g.tracking_seq);
     hasher.finish() as u32
 }
 

@@ -157,6 +157,7 @@ impl Session {
             site.past_waits.record(t.saturating_sub(was.since_ns));
         }
         g.activity = Activity { doing, since_ns: t, at_least: false };
+        g.alike_since_ns = t;
         g.doubted = false;
         self.objects.leave(g.unblock());
     }
@@ -191,14 +192,20 @@ impl Session {
             g.looked_at = true;
             let was = g.activity;
             if was.doing == doing {
-                if was.at_least {
+                if was.at_least && new {
                     g.activity.since_ns = was.since_ns.min(t);
+                    g.alike_since_ns = g.alike_since_ns.min(t);
+                } else if was.at_least {
+                    // Looks say so again only of one that has done something else in between.
+                    g.activity.since_ns = was.since_ns.max(t);
+                    self.objects.leave(g.unblock());
                 }
             } else if was.doing == Doing::NotSeen || was.at_least || was.since_ns < t {
                 // A wait that no probe told of, once nothing more comes of it, is a disagreement.
                 g.doubted =
                     !was.at_least && was.doing != Doing::NotSeen && matches!(doing, Doing::Waiting(_));
                 g.activity = Activity { doing, since_ns: t, at_least: true };
+                g.alike_since_ns = t;
                 self.objects.leave(g.unblock());
             }
             return;
@@ -316,6 +323,7 @@ impl Session {
             site,
             born,
             activity,
+            alike_since_ns: t,
             blocked: 0,
             on: On::default(),
             labels: 0,

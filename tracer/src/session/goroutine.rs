@@ -68,6 +68,8 @@ pub struct Goroutine {
     pub site: u32,
     pub born: Born,
     pub activity: Activity,
+    /// Since when each look found it doing that, whatever it did in between; with park events the same as its activity's.
+    pub alike_since_ns: u64,
     /// The stack it was last seen blocked in; 0 when none was read.
     pub blocked: u64,
     /// What it waits on.

@@ -35,7 +35,7 @@ struct Group {
     count: u64,
     waited: Distribution,
     at_least: bool,
-    /// How many have done nothing else for (nearly) as long as they are known.
+    /// How many were seen at nothing else for (nearly) as long as they are known.
     unbroken: u64,
     longest_ns: u64,
     /// By blocked stack: how many stand there, and the least goid of them.
@@ -114,10 +114,12 @@ pub fn draw(s: &Session) -> Snapshot {
         group.count += 1;
         group.waited.record(waited);
         group.at_least |= g.activity.at_least;
-        group.longest_ns = group.longest_ns.max(waited);
+        // One that wakes for a moment and waits again, as a loop with a ticker does, may leak all the same.
+        let alike = s.now_ns.saturating_sub(g.alike_since_ns);
+        group.longest_ns = group.longest_ns.max(alike);
         // A look comes a second after the birth at the latest, unless looks are rare.
         let slack = 3_000_000_000_u64.max(known_for / 5);
-        group.unbroken += u64::from(waited.saturating_add(slack) >= known_for);
+        group.unbroken += u64::from(alike.saturating_add(slack) >= known_for);
         group.add(*goid, g);
         if g.labels != 0 {
             *l.labels.entry(g.labels).or_default() += 1;

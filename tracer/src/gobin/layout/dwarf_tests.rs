@@ -144,6 +144,7 @@ fn runtime() -> Vec<u8> {
             ("timer", g.timer.unwrap(), 8),
             ("sleepWhen", g.sleep_when.unwrap(), 8),
             ("bubble", g.bubble.unwrap(), 8),
+            ("trackingSeq", g.tracking_seq.unwrap(), 1),
         ],
     );
     structure(

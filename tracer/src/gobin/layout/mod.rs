@@ -155,6 +155,9 @@ pub struct Layout {
     pub g_sleep_when: Option<u32>,
     /// From Go 1.24 on: a pointer, set in a bubble of `testing/synctest`, which has a clock of its own.
     pub g_bubble: Option<u32>,
+    /// One byte that counts, modulo 256, how often the goroutine has left a processor (`casgstatus`). Coroutine switches and
+    /// (from Go 1.26 on) system calls do not count.
+    pub g_tracking_seq: Option<u32>,
     /// From Go 1.26 on `g.waiting` is set for semaphore waits (Mutex, WaitGroup, Cond) too, with the semaphore's
     /// address in `sudog.elem`; before, only for channels and select.
     pub semaphores_in_waiting: bool,

@@ -66,6 +66,9 @@ pub struct G {
     /// `bubble`, in Go 1.24 `syncGroup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bubble: Option<u32>,
+    /// One byte: how often it has left a processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking_seq: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +192,7 @@ impl G {
             waiting: g.at("waiting", 8)?,
             labels: g.at("labels", 8)?,
             timer: g.optional("timer", 8)?,
+            tracking_seq: g.optional("trackingSeq", 1)?,
             sleep_when: g.optional("sleepWhen", 8)?,
             bubble: g.optional("bubble", 8)?.or(g.optional("syncGroup", 8)?),
         })
@@ -228,6 +232,7 @@ impl Offsets {
             g_lockedm: g.lockedm,
             g_parking_on_chan: g.parking_on_chan,
             g_timer: g.timer,
+            g_tracking_seq: g.tracking_seq,
             g_sleep_when: g.sleep_when,
             g_bubble: g.bubble,
             semaphores_in_waiting: self.semaphores_in_waiting,

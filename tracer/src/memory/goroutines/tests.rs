@@ -321,3 +321,18 @@ fn an_exact_pc_is_told_as_a_return_address_and_what_was_left_out_as_cut() {
     let cut = Stack { left_out: Some(left_out), ..stack };
     assert_eq!(frames(&cut, &Trace::Whole(0)), (vec![10], stack_end::TOO_DEEP));
 }
+
+#[test]
+fn one_that_has_run_and_waits_again_at_the_same_place_is_told_anew() {
+    let memory = fake(&[1, 17], |_, _| {});
+    let mut looker = Looker::new(layout(), ALLGS);
+    look(&mut looker, &memory);
+    // The collector's marks are no change.
+    let at = |offset: u32| GS + u64::from(offset);
+    memory.words.borrow_mut().insert(at(layout().g_waitsince), 9);
+    assert_eq!(look(&mut looker, &memory).0, []);
+    let seq = at(layout().g_tracking_seq.expect("the newest table has it"));
+    *memory.words.borrow_mut().get_mut(&(seq & !7)).unwrap() += 1 << (8 * (seq & 7));
+    assert_eq!(look(&mut looker, &memory).0, [("state", 1)]);
+    assert_eq!(look(&mut looker, &memory).0, []);
+}
