@@ -11,11 +11,12 @@ use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
 use crate::memory::core::Registers;
+use crate::memory::dump::again::{Changes, Looker};
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
 use crate::memory::dump::waits::Reason;
-use crate::memory::dump::{Source, objects, read};
+use crate::memory::dump::{Read, Source, objects, read};
 use crate::memory::walk::Functions;
 use crate::memory::{MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
@@ -55,82 +56,122 @@ pub struct Subject<'d> {
 
 /// Reads it all; `progress` hears how many goroutines of how many are read.
 pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
-    let memory = subject.memory;
-    let wait_reasons =
-        subject.wait_reasons.and_then(|table| read_wait_reasons(memory, table)).unwrap_or_default();
-    let version = subject.binary.version();
-    let mut symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
-    if let Some(debug) = subject.debug {
-        symbolizer = symbolizer.with_debug(debug);
-    }
-    let starts_system = |start_pc: u64| {
-        let linked = start_pc.wrapping_sub(subject.load_bias);
-        subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
-    };
-    let reasons: Vec<Reason> = wait_reasons.iter().map(|name| Reason::of(name)).collect();
-    let standing = match subject.moment {
-        Moment::Now => None,
-        Moment::Then { threads, .. } => {
-            Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+    let read =
+        |_: &mut Looker, source: &Source<'_>, code: &mut Functions<'_, '_>| read(source, code, progress);
+    Looks::new(subject).dump(read)
+}
+
+/// Dumps of one process, one after another. What has not changed since the last one is not read again; each is nonetheless what
+/// [`take`] would give.
+pub struct Looks<'d> {
+    subject: &'d Subject<'d>,
+    wait_reasons: Vec<String>,
+    symbolizer: Symbolizer<'d, &'d GoBinary<'d>>,
+    code: Functions<'d, 'd>,
+    looker: Looker,
+}
+
+impl<'d> Looks<'d> {
+    pub fn new(subject: &'d Subject<'d>) -> Self {
+        let wait_reasons = subject.wait_reasons.and_then(|table| read_wait_reasons(subject.memory, table));
+        let mut symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
+        if let Some(debug) = subject.debug {
+            symbolizer = symbolizer.with_debug(debug);
         }
-    };
-    let now = standing.is_none().then(|| clock_ns(ClockId::CLOCK_MONOTONIC));
-    let source = Source {
-        memory,
-        layout: subject.layout,
-        allgs: subject.allgs,
-        now,
-        standing,
-        goid_is_late: !version.at_least(1, 24),
-        labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
-        reasons: &reasons,
-        semtable: subject.semtable,
-        descriptors: subject.descriptors,
-        is_system: &starts_system,
-    };
-    let taken_unix_ns = unix_ns();
-    let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
-    let mut code = Functions::new(subject.binary, subject.load_bias);
-    let read = read(&source, &mut code, progress)?;
-    let (origin, taken_unix_ns, took_ns) = match subject.moment {
-        Moment::Now => {
-            (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
+        Self {
+            subject,
+            wait_reasons: wait_reasons.unwrap_or_default(),
+            symbolizer,
+            code: Functions::new(subject.binary, subject.load_bias),
+            looker: Looker::new(),
         }
-        Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
-    };
-    let about = About {
-        pid: subject.pid,
-        comm: subject.comm.clone(),
-        exe: subject.exe.clone(),
-        go_version: version.raw.clone(),
-        build_id: subject.binary.build_id().unwrap_or_default(),
-        arch: "amd64".to_owned(),
-        main_package: subject.binary.main_package().unwrap_or_default().to_owned(),
-        layout: subject.layout.provenance.clone(),
-        source: origin,
-        taken_unix_ns,
-        took_ns,
-        gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let mut dump = Dump {
-        about,
-        goroutines: read.goroutines,
-        stacks: read.stacks,
-        objects: read.objects,
-        labels: read.labels,
-        places: Places::default(),
-        wait_reasons,
-        notes: subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked)).collect(),
-        counts: read.counts,
-    };
-    dump.places = places(&dump, subject, &mut symbolizer);
-    objects::refine(memory, subject.layout, &mut dump)?;
-    objects::holders(memory, subject.layout, &mut dump)?;
-    for i in 0..dump.goroutines.len() {
-        let g = &dump.goroutines[i];
-        dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
     }
-    Ok(dump)
+
+    /// The next dump, and what has changed since the last.
+    pub fn look(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<(Dump, Changes), MemoryError> {
+        let mut changes = Changes::default();
+        let dump = self.dump(|looker, source, code| {
+            changes = looker.look(source, code, progress)?;
+            Ok(looker.picture())
+        })?;
+        Ok((dump, changes))
+    }
+
+    fn dump(
+        &mut self,
+        read: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'d, 'd>) -> Result<Read, MemoryError>,
+    ) -> Result<Dump, MemoryError> {
+        let subject = self.subject;
+        let memory = subject.memory;
+        let version = subject.binary.version();
+        let starts_system = |start_pc: u64| {
+            let linked = start_pc.wrapping_sub(subject.load_bias);
+            subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
+        };
+        let reasons: Vec<Reason> = self.wait_reasons.iter().map(|name| Reason::of(name)).collect();
+        let standing = match subject.moment {
+            Moment::Now => None,
+            Moment::Then { threads, .. } => {
+                Some(Standing { threads, now_at_least: newest_wait(memory, subject.layout, subject.allgs)? })
+            }
+        };
+        let now = standing.is_none().then(|| clock_ns(ClockId::CLOCK_MONOTONIC));
+        let source = Source {
+            memory,
+            layout: subject.layout,
+            allgs: subject.allgs,
+            now,
+            standing,
+            goid_is_late: !version.at_least(1, 24),
+            labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
+            reasons: &reasons,
+            semtable: subject.semtable,
+            descriptors: subject.descriptors,
+            is_system: &starts_system,
+        };
+        let taken_unix_ns = unix_ns();
+        let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
+        let read = read(&mut self.looker, &source, &mut self.code)?;
+        let (origin, taken_unix_ns, took_ns) = match subject.moment {
+            Moment::Now => {
+                (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
+            }
+            Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
+        };
+        let about = About {
+            pid: subject.pid,
+            comm: subject.comm.clone(),
+            exe: subject.exe.clone(),
+            go_version: version.raw.clone(),
+            build_id: subject.binary.build_id().unwrap_or_default(),
+            arch: "amd64".to_owned(),
+            main_package: subject.binary.main_package().unwrap_or_default().to_owned(),
+            layout: subject.layout.provenance.clone(),
+            source: origin,
+            taken_unix_ns,
+            took_ns,
+            gostray_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let mut dump = Dump {
+            about,
+            goroutines: read.goroutines,
+            stacks: read.stacks,
+            objects: read.objects,
+            labels: read.labels,
+            places: Places::default(),
+            wait_reasons: self.wait_reasons.clone(),
+            notes: subject.notes.iter().cloned().chain(read.descriptors_unknown.map(unasked)).collect(),
+            counts: read.counts,
+        };
+        dump.places = places(&dump, subject, &mut self.symbolizer);
+        objects::refine(memory, subject.layout, &mut dump)?;
+        objects::holders(memory, subject.layout, &mut dump)?;
+        for i in 0..dump.goroutines.len() {
+            let g = &dump.goroutines[i];
+            dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
+        }
+        Ok(dump)
+    }
 }
 
 fn unasked(text: String) -> Note {

@@ -12,6 +12,7 @@
 //! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
 //! [`TRIES`] it is told as moving.
 
+pub mod again;
 pub mod labels;
 pub mod network;
 pub mod objects;
@@ -86,42 +87,35 @@ pub fn read(
     code: &mut dyn Code,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Read, MemoryError> {
-    let addrs = match allgs::addresses(source.memory, source.allgs, &mut Vec::new())? {
-        AllGs::Read(addrs) => addrs,
-        AllGs::Moved { .. } => {
-            let why = std::io::Error::other("the list of goroutines grew each time it was read");
-            return Err(MemoryError::Other { addr: source.allgs, len: 24, source: why });
-        }
-    };
-    let mut reader = Reader {
-        source,
-        code,
-        size: g::window(source.layout),
-        read: Read::default(),
-        known: HashMap::new(),
-        threads: HashMap::new(),
-        objects: HashMap::new(),
-        labels: HashMap::new(),
-        labels_at: HashMap::new(),
-        waits: Waits::default(),
-        rooms: Rooms::default(),
-    };
+    let addrs = addresses(source)?;
+    let mut reader = Reader::new(source, code, Tables::default());
     reader.read.counts.entries = addrs.len() as u64;
-    for (i, batch) in addrs.chunks(BATCH).enumerate() {
-        progress(i * BATCH, addrs.len());
-        reader.batch(batch)?;
-    }
-    if source.goid_is_late {
-        reader.settle_the_new()?;
-    }
-    if !source.layout.semaphores_in_waiting {
-        reader.find_semaphores()?;
-    }
-    reader.find_descriptors()?;
-    progress(addrs.len(), addrs.len());
+    reader.all(&addrs, progress)?;
     let mut read = reader.read;
     read.goroutines.sort_unstable_by_key(|g| g.goid);
     Ok(read)
+}
+
+/// The address of each g that the process has.
+fn addresses(source: &Source<'_>) -> Result<Vec<u64>, MemoryError> {
+    match allgs::addresses(source.memory, source.allgs, &mut Vec::new())? {
+        AllGs::Read(addrs) => Ok(addrs),
+        AllGs::Moved { .. } => {
+            let why = std::io::Error::other("the list of goroutines grew each time it was read");
+            Err(MemoryError::Other { addr: source.allgs, len: 24, source: why })
+        }
+    }
+}
+
+/// What goroutines share, each once, and where it is.
+#[derive(Default)]
+struct Tables {
+    stacks: Vec<Stack>,
+    known: HashMap<Stack, u32>,
+    objects: Vec<Object>,
+    objects_at: HashMap<u64, u32>,
+    labels: Vec<labels::Labels>,
+    labels_known: HashMap<labels::Labels, u32>,
 }
 
 struct Reader<'r, 'a> {
@@ -142,6 +136,8 @@ struct Reader<'r, 'a> {
     labels_at: HashMap<u64, Option<u32>>,
     waits: Waits,
     rooms: Rooms,
+    /// Addresses of g's that are counted as unreadable or unsettled.
+    lost: Vec<u64>,
 }
 
 /// Kept from batch to batch.
@@ -168,7 +164,42 @@ enum Once {
 
 type Walked = (Stack, Option<Broken>);
 
-impl Reader<'_, '_> {
+impl<'r, 'a> Reader<'r, 'a> {
+    fn new(source: &'r Source<'a>, code: &'r mut dyn Code, tables: Tables) -> Self {
+        let Tables { stacks, known, objects, objects_at, labels, labels_known } = tables;
+        Self {
+            source,
+            code,
+            size: g::window(source.layout),
+            read: Read { stacks, objects, labels, ..Read::default() },
+            known,
+            threads: HashMap::new(),
+            objects: objects_at,
+            labels: labels_known,
+            labels_at: HashMap::new(),
+            waits: Waits::default(),
+            rooms: Rooms::default(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// Reads the goroutines of these g's, with what they wait on.
+    fn all(&mut self, addrs: &[u64], progress: &mut dyn FnMut(usize, usize)) -> Result<(), MemoryError> {
+        for (i, batch) in addrs.chunks(BATCH).enumerate() {
+            progress(i * BATCH, addrs.len());
+            self.batch(batch)?;
+        }
+        if self.source.goid_is_late {
+            self.settle_the_new()?;
+        }
+        if !self.source.layout.semaphores_in_waiting {
+            self.find_semaphores()?;
+        }
+        self.find_descriptors()?;
+        progress(addrs.len(), addrs.len());
+        Ok(())
+    }
+
     fn batch(&mut self, addrs: &[u64]) -> Result<(), MemoryError> {
         let (memory, size) = (self.source.memory, self.size);
         let mut rooms = std::mem::take(&mut self.rooms);
@@ -217,6 +248,7 @@ impl Reader<'_, '_> {
             rest = rest.end..rest.end + areas[i].len;
             let Some(g) = gs[i] else {
                 self.read.counts.unreadable += 1;
+                self.lost.push(addrs[i]);
                 continue;
             };
             if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
@@ -271,6 +303,7 @@ impl Reader<'_, '_> {
                 }
                 Once::Unreadable => {
                     self.read.counts.unreadable += 1;
+                    self.lost.push(addr);
                     return Ok(());
                 }
                 Once::Moved { last, same_goroutine } => who = same_goroutine.then_some(last),
@@ -278,7 +311,10 @@ impl Reader<'_, '_> {
         }
         match who {
             Some(g) => self.push(g, Trace::Moving, Vec::new())?,
-            None => self.read.counts.unsettled += 1,
+            None => {
+                self.read.counts.unsettled += 1;
+                self.lost.push(addr);
+            }
         }
         Ok(())
     }

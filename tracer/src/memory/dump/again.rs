@@ -1,0 +1,377 @@
+//! Looks at one process again and again: only goroutines that may have changed since the last look are read anew.
+//!
+//! What proves that a goroutine has been parked since the last look, without a read of its stack (`runtime/proc.go`
+//! execute, `runtime/mgcmark.go` markroot; Go 1.19 to 1.27):
+//! - `g.waitsince` is 0 when it is parked. The first collection that finds it so writes the time at which that collection began,
+//!   which each collection does once for each goroutine at most. Whoever makes it run again goes through `execute`, which
+//!   writes 0; so the same time can never come back. (`trackingSeq` could: after 256 rounds all bytes of a g that works in a
+//!   loop are what they were, but for this one.)
+//! - So where goid, status, wait reason and a `waitsince` that is not 0 are those of the last look, it has waited all the
+//!   time between, up to the moment when `waitsince` was read: its calls, what it waits on, its labels and its thread are
+//!   what they were. That the collector may have moved its stack changes none of them.
+//! - Which reasons: those that only `gopark` gives. Others are also given to goroutines that go on running on the system's
+//!   stack (`casGToWaiting`), and a coroutine is resumed without `execute`.
+//!
+//! All others are read as in a first look: those that no collection has seen waiting yet, too. What the objects are in is
+//! asked again for each object, before the g's: a goroutine that is then found to wait on it still has kept it alive.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::g::{self, G};
+use super::super::walk::Code;
+use super::super::{Area, MemoryError};
+use super::labels::Labels;
+use super::waits::{self, Reason};
+use super::{Read, Reader, Source, Tables, addresses};
+use crate::dump::{Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace};
+
+/// Goroutines and objects read by one call: as many areas as one system call takes, if none is near another.
+const BATCH: usize = 1024;
+/// Stacks, objects and labels that nobody has any more are thrown away when the tables are that much longer, and twice as long.
+const SPARE: usize = 1024;
+
+/// Looks at one process, and what it has seen.
+#[derive(Default)]
+pub struct Looker {
+    /// In order of `entry`.
+    slots: Vec<Slot>,
+    tables: Tables,
+    /// How long the tables were when they were last tidied.
+    tidied: usize,
+    counts: Counts,
+    descriptors_unknown: Option<String>,
+    /// [`Source::now`] of the last look.
+    now: Option<u64>,
+}
+
+struct Slot {
+    /// Its index in `allgs`, which only grows.
+    entry: u32,
+    /// `g.waitsince`, if it can prove something: not 0.
+    waitsince: Option<u64>,
+    /// It was proven to wait still.
+    waits_still: bool,
+    goroutine: Goroutine,
+}
+
+/// What a look found, all in order of goid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Seen for the first time, or once more after they were lost.
+    pub new: Vec<u64>,
+    /// Something of them is not what it was: where they stand, what they wait on, since when.
+    pub changed: Vec<u64>,
+    /// Ended.
+    pub gone: Vec<u64>,
+    /// Seen before and not to be read this time ([`Counts::unreadable`], [`Counts::unsettled`]).
+    pub lost: Vec<u64>,
+    /// Of all that are alive, those that were proven to have waited since the last look and were not read.
+    pub waited: u64,
+    pub counts: Counts,
+}
+
+impl Looker {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks. The first one reads everything, as does one after an error.
+    pub fn look(
+        &mut self,
+        source: &Source<'_>,
+        code: &mut dyn Code,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Changes, MemoryError> {
+        let mut before = std::mem::take(self);
+        let changes = before.go_on(source, code, progress)?;
+        *self = before;
+        Ok(changes)
+    }
+
+    fn go_on(
+        &mut self,
+        source: &Source<'_>,
+        code: &mut dyn Code,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Changes, MemoryError> {
+        self.tidy();
+        let addrs = addresses(source)?;
+        let known = self.read_objects(source)?;
+        let (again, dead) = self.sift(source, &addrs, &known)?;
+        let waited = self.slots.iter().filter(|s| s.waits_still).count() as u64;
+        let mut old: HashMap<u64, Slot> =
+            self.slots.extract_if(.., |s| !s.waits_still).map(|s| (s.goroutine.g, s)).collect();
+        for wait in old.values().flat_map(|s| &s.goroutine.waits_on) {
+            let object = &mut self.tables.objects[wait.object as usize];
+            *count(object, wait.side) -= 1;
+        }
+
+        let mut reader = Reader::new(source, code, std::mem::take(&mut self.tables));
+        let to_read: Vec<u64> = again.iter().map(|entry| addrs[*entry as usize]).collect();
+        reader.all(&to_read, progress)?;
+        let lost: HashSet<u64> = reader.lost.iter().copied().collect();
+        let (goroutines, counts, unknown) = self.take_back(reader);
+        self.counts = Counts { entries: addrs.len() as u64, dead: counts.dead + dead, ..counts };
+        (self.descriptors_unknown, self.now) = (unknown, source.now);
+
+        let entries: HashMap<u64, u32> = to_read.into_iter().zip(again).collect();
+        let mut changes = Changes { waited, counts: self.counts, ..Changes::default() };
+        for goroutine in goroutines {
+            let Some(entry) = entries.get(&goroutine.g).copied() else { continue };
+            let since = source.now.and_then(|now| now.checked_sub(goroutine.since.ns()?));
+            let waitsince = since.filter(|_| can_prove(source, &goroutine));
+            let slot = Slot { entry, waitsince, waits_still: false, goroutine };
+            match old.remove(&slot.goroutine.g) {
+                Some(was) if was.goroutine.goid == slot.goroutine.goid => {
+                    if !same(&was, &slot) {
+                        changes.changed.push(slot.goroutine.goid);
+                    }
+                }
+                was => {
+                    changes.gone.extend(was.map(|s| s.goroutine.goid));
+                    changes.new.push(slot.goroutine.goid);
+                }
+            }
+            self.slots.push(slot);
+        }
+        self.slots.sort_by_key(|s| s.entry);
+        for (addr, slot) in old {
+            let goids = if lost.contains(&addr) { &mut changes.lost } else { &mut changes.gone };
+            goids.push(slot.goroutine.goid);
+        }
+        for goids in [&mut changes.new, &mut changes.changed, &mut changes.gone, &mut changes.lost] {
+            goids.sort_unstable();
+        }
+        Ok(changes)
+    }
+
+    /// Asks for the states of all objects that goroutines wait on, of which it is enough to know the address. Says of each
+    /// whether it is known.
+    fn read_objects(&mut self, source: &Source<'_>) -> Result<Vec<bool>, MemoryError> {
+        let objects = &mut self.tables.objects;
+        let size = |kind: &ObjectKind| match kind {
+            ObjectKind::Channel { .. } => Some(source.layout.hchan.size),
+            ObjectKind::Semaphore { .. } => Some(4),
+            ObjectKind::Cond { .. } => Some(8),
+            // Nothing of them changes as long as somebody waits on them.
+            ObjectKind::Forever | ObjectKind::Descriptor { .. } => Some(0),
+            // Their waiters are read anew.
+            _ => None,
+        };
+        let mut known = vec![false; objects.len()];
+        let waited_on = |o: &Object| o.receivers + o.senders > 0;
+        let some: Vec<(usize, Area)> = (objects.iter().enumerate().filter(|(_, o)| waited_on(o)))
+            .filter_map(|(i, o)| Some((i, Area { addr: o.addr, len: size(&o.kind)? as usize })))
+            .collect();
+        let (mut room, mut ok) = (Vec::new(), Vec::new());
+        for batch in some.chunks(BATCH) {
+            let areas: Vec<Area> = batch.iter().map(|(_, area)| *area).collect();
+            room.resize(areas.iter().map(|a| a.len).sum(), 0);
+            ok.clear();
+            ok.resize(areas.len(), false);
+            source.memory.read_areas(&areas, &mut room, &mut ok)?;
+            let mut rest = &room[..];
+            for ((i, area), ok) in batch.iter().zip(&ok) {
+                let (bytes, behind) = rest.split_at(area.len);
+                rest = behind;
+                let kind = &mut objects[*i].kind;
+                let now = match kind {
+                    ObjectKind::Channel { .. } => waits::channel(bytes, &source.layout.hchan),
+                    ObjectKind::Semaphore { .. } => Some(waits::semaphore_of(bytes)),
+                    ObjectKind::Cond { .. } => Some(waits::cond_of(bytes)),
+                    _ => Some(kind.clone()),
+                };
+                if let Some(now) = now.filter(|_| *ok) {
+                    (*kind, known[*i]) = (now, true);
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Marks those that wait still. Returns the entries of all others that are alive or could not be read, and how many are
+    /// nobody's.
+    fn sift(
+        &mut self,
+        source: &Source<'_>,
+        addrs: &[u64],
+        known: &[bool],
+    ) -> Result<(Vec<u32>, u64), MemoryError> {
+        let size = g::window(source.layout);
+        let (mut room, mut ok) = (Vec::new(), Vec::new());
+        let (mut again, mut dead) = (Vec::new(), 0);
+        self.slots.iter_mut().for_each(|s| s.waits_still = false);
+        let mut slots = self.slots.iter_mut().peekable();
+        // Nothing can be proven in a first look.
+        if slots.peek().is_none() {
+            return Ok(((0..addrs.len() as u32).collect(), 0));
+        }
+        for (i, batch) in addrs.chunks(BATCH).enumerate() {
+            room.resize(batch.len() * size, 0);
+            ok.clear();
+            ok.resize(batch.len(), false);
+            source.memory.read_each(batch, size, &mut room, &mut ok)?;
+            let gs = batch.iter().zip(room.chunks_exact(size)).zip(&ok);
+            for (entry, ((addr, bytes), ok)) in (i * BATCH..).zip(gs) {
+                let entry = entry as u32;
+                let slot = slots.next_if(|s| s.entry == entry);
+                if !ok {
+                    again.push(entry);
+                    continue;
+                }
+                let g = G::parse(*addr, bytes, source.layout);
+                if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
+                    dead += 1;
+                    continue;
+                }
+                match slot.filter(|s| s.proves(&g) && s.known_objects(known)) {
+                    Some(slot) => slot.waits_still = true,
+                    None => again.push(entry),
+                }
+            }
+        }
+        Ok((again, dead))
+    }
+
+    /// The tables go on where they are.
+    fn take_back(&mut self, reader: Reader<'_, '_>) -> (Vec<Goroutine>, Counts, Option<String>) {
+        let Read { goroutines, stacks, objects, labels, counts, descriptors_unknown } = reader.read;
+        self.tables = Tables {
+            stacks,
+            known: reader.known,
+            objects,
+            objects_at: reader.objects,
+            labels,
+            labels_known: reader.labels,
+        };
+        (goroutines, counts, descriptors_unknown)
+    }
+
+    /// All that the last look knows, as [`super::read`] would tell it.
+    pub fn picture(&self) -> Read {
+        let mut goroutines: Vec<Goroutine> = self.slots.iter().map(|s| s.told(self.now)).collect();
+        let Tables { stacks, objects, labels, .. } = &self.tables;
+        let (stacks, objects, labels) = renumber(goroutines.iter_mut(), stacks, objects, labels);
+        goroutines.sort_unstable_by_key(|g| g.goid);
+        let (counts, descriptors_unknown) = (self.counts, self.descriptors_unknown.clone());
+        Read { goroutines, stacks, objects, labels, counts, descriptors_unknown }
+    }
+
+    /// Throws away what nobody has any more, if that is much.
+    fn tidy(&mut self) {
+        let Tables { stacks, objects, labels, .. } = &self.tables;
+        if stacks.len() + objects.len() + labels.len() < 2 * self.tidied + SPARE {
+            return;
+        }
+        let all = self.slots.iter_mut().map(|s| &mut s.goroutine);
+        let (stacks, objects, labels) = renumber(all, stacks, objects, labels);
+        self.tidied = stacks.len() + objects.len() + labels.len();
+        let at = |i: usize| i as u32;
+        self.tables = Tables {
+            known: stacks.iter().enumerate().map(|(i, s)| (s.clone(), at(i))).collect(),
+            objects_at: objects.iter().enumerate().map(|(i, o)| (o.addr, at(i))).collect(),
+            labels_known: labels.iter().enumerate().map(|(i, l)| (l.clone(), at(i))).collect(),
+            stacks,
+            objects,
+            labels,
+        };
+    }
+}
+
+impl Slot {
+    /// It has waited since it was read.
+    fn proves(&self, now: &G) -> bool {
+        let was = &self.goroutine;
+        was.g == now.addr
+            && was.goid == now.goid
+            && self.waitsince == Some(now.waitsince)
+            && was.reason == Some(now.reason)
+            && was.status == Status::of(now.raw_status)
+    }
+
+    fn known_objects(&self, known: &[bool]) -> bool {
+        self.goroutine.waits_on.iter().all(|wait| known[wait.object as usize])
+    }
+
+    /// What is told of it now.
+    fn told(&self, now: Option<u64>) -> Goroutine {
+        let mut goroutine = self.goroutine.clone();
+        if let (Some(since), Some(now)) = (self.waitsince, now) {
+            goroutine.since = now.checked_sub(since).map_or(Since::Unknown, Since::AtLeast);
+        }
+        goroutine
+    }
+}
+
+/// Whether what was read of it stays true as long as its `waitsince` is the same.
+fn can_prove(source: &Source<'_>, g: &Goroutine) -> bool {
+    let parked = matches!(g.status, Status::Waiting | Status::Leaked);
+    let reason = g.reason.and_then(|r| source.reasons.get(usize::from(r)));
+    let known = match reason {
+        Some(Reason::Sleep | Reason::Forever) => true,
+        Some(Reason::Send | Reason::Receive | Reason::Select) => {
+            g.waits_on.iter().all(|w| w.side != Side::Unknown)
+        }
+        // What they wait on may not have been found.
+        Some(Reason::Semaphore | Reason::Cond | Reason::Network) => !g.waits_on.is_empty(),
+        Some(Reason::Coroutine | Reason::Other) | None => false,
+    };
+    parked && known && matches!(g.trace, Trace::Whole(_))
+}
+
+/// Nothing of it is told otherwise than before. How long it has waited follows from `waitsince`.
+fn same(was: &Slot, is: &Slot) -> bool {
+    let facts = |s: &Slot| Goroutine { since: Since::Unknown, ..s.goroutine.clone() };
+    was.waitsince == is.waitsince && facts(was) == facts(is)
+}
+
+fn count(object: &mut Object, side: Side) -> &mut u64 {
+    match side {
+        Side::Send => &mut object.senders,
+        Side::Receive | Side::Wait | Side::Unknown => &mut object.receivers,
+    }
+}
+
+/// Which entries of a table are in use.
+struct Used {
+    to: Vec<Option<u32>>,
+    order: Vec<u32>,
+}
+
+impl Used {
+    fn new(len: usize) -> Self {
+        Self { to: vec![None; len], order: Vec::new() }
+    }
+
+    /// The new place of what was at `at`.
+    fn at(&mut self, at: u32) -> u32 {
+        *self.to[at as usize].get_or_insert_with(|| {
+            self.order.push(at);
+            self.order.len() as u32 - 1
+        })
+    }
+
+    fn of<T: Clone>(&self, table: &[T]) -> Vec<T> {
+        self.order.iter().map(|at| table[*at as usize].clone()).collect()
+    }
+}
+
+/// Leaves out of the tables what none of the goroutines has; their indices are those of the new tables.
+fn renumber<'g>(
+    goroutines: impl Iterator<Item = &'g mut Goroutine>,
+    stacks: &[Stack],
+    objects: &[Object],
+    labels: &[Labels],
+) -> (Vec<Stack>, Vec<Object>, Vec<Labels>) {
+    let mut of_stacks = Used::new(stacks.len());
+    let mut of_objects = Used::new(objects.len());
+    let mut of_labels = Used::new(labels.len());
+    for g in goroutines {
+        if let Trace::Whole(stack) | Trace::Partial { stack, .. } = &mut g.trace {
+            *stack = of_stacks.at(*stack);
+        }
+        g.waits_on.iter_mut().for_each(|wait| wait.object = of_objects.at(wait.object));
+        g.labels = g.labels.map(|at| of_labels.at(at));
+    }
+    (of_stacks.of(stacks), of_objects.of(objects), of_labels.of(labels))
+}
