@@ -5,7 +5,8 @@
 //	/light        at once, with nothing
 //	/gap          the longest time between two of the spinning goroutine's looks at the clock since the last such question,
 //	              in nanoseconds
-//	/round?n=N    lets N of the crowd run once and park again, and answers when they have
+//	/round?n=N    lets N of the crowd run once and park again, those first that have waited longest, and answers when they have
+//	/collect      collects garbage
 //
 // With -uncollected no garbage is collected after the crowd has parked.
 package main
@@ -55,6 +56,7 @@ func main() {
 	http.HandleFunc("/light", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/gap", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, gap.Swap(0)) })
 	http.HandleFunc("/round", round)
+	http.HandleFunc("/collect", func(http.ResponseWriter, *http.Request) { runtime.GC() })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -131,7 +133,19 @@ func wait(i int) {
 		<-own
 	}
 	parked.Done()
-	for done := range rounds {
-		done.Done()
+	for n := 0; ; n++ {
+		if n/256%2 == 0 {
+			inA()
+		} else {
+			inB()
+		}
 	}
 }
+
+// One or the other, 256 times each: then everything that a g holds of its rounds is again what it was.
+
+//go:noinline
+func inA() { (<-rounds).Done() }
+
+//go:noinline
+func inB() { (<-rounds).Done() }

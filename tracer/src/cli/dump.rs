@@ -290,7 +290,7 @@ fn with_reader<T>(
         let mut hear = |done, all| progress.hear(done, all);
         let taken = match request.watch {
             None => take(&subject, &mut hear),
-            Some(_) => looks.look(&mut hear).map(|(dump, _)| dump),
+            Some(_) => looks.dump(&mut hear),
         };
         drop(progress);
         let mut dump = taken.map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;

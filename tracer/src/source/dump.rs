@@ -58,7 +58,7 @@ pub struct Subject<'d> {
 pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
     let read =
         |_: &mut Looker, source: &Source<'_>, code: &mut Functions<'_, '_>| read(source, code, progress);
-    Looks::new(subject).dump(read)
+    Looks::new(subject).dump_of(read)
 }
 
 /// Dumps of one process, one after another. What has not changed since the last one is not read again; each is nonetheless what
@@ -87,20 +87,29 @@ impl<'d> Looks<'d> {
         }
     }
 
-    /// The next dump, and what has changed since the last.
-    pub fn look(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<(Dump, Changes), MemoryError> {
-        let mut changes = Changes::default();
-        let dump = self.dump(|looker, source, code| {
-            changes = looker.look(source, code, progress)?;
-            Ok(looker.picture())
-        })?;
-        Ok((dump, changes))
+    /// What has changed since the last look or dump. Who is at the other end of a socket is not asked for that.
+    pub fn look(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Changes, MemoryError> {
+        self.with_source(None, |looker, source, code| looker.look(source, code, progress))
     }
 
-    fn dump(
+    /// All that there is, of which only what may have changed since the last look or dump is read.
+    pub fn dump(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
+        self.dump_of(|looker, source, code| {
+            looker.look(source, code, progress)?;
+            Ok(looker.picture())
+        })
+    }
+
+    /// What the last look has seen.
+    pub fn looker(&self) -> &Looker {
+        &self.looker
+    }
+
+    fn with_source<T>(
         &mut self,
-        read: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'d, 'd>) -> Result<Read, MemoryError>,
-    ) -> Result<Dump, MemoryError> {
+        descriptors: Option<&dyn Descriptors>,
+        work: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'d, 'd>) -> Result<T, MemoryError>,
+    ) -> Result<T, MemoryError> {
         let subject = self.subject;
         let memory = subject.memory;
         let version = subject.binary.version();
@@ -126,12 +135,21 @@ impl<'d> Looks<'d> {
             labels: if version.at_least(1, 24) { Form::List } else { Form::Map },
             reasons: &reasons,
             semtable: subject.semtable,
-            descriptors: subject.descriptors,
+            descriptors,
             is_system: &starts_system,
         };
+        work(&mut self.looker, &source, &mut self.code)
+    }
+
+    fn dump_of(
+        &mut self,
+        read: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'d, 'd>) -> Result<Read, MemoryError>,
+    ) -> Result<Dump, MemoryError> {
+        let subject = self.subject;
+        let (memory, version) = (subject.memory, subject.binary.version());
         let taken_unix_ns = unix_ns();
         let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
-        let read = read(&mut self.looker, &source, &mut self.code)?;
+        let read = self.with_source(subject.descriptors, read)?;
         let (origin, taken_unix_ns, took_ns) = match subject.moment {
             Moment::Now => {
                 (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
@@ -198,9 +216,14 @@ fn places<'d>(
         wanted.extend(&stack.pcs);
         wanted.extend(stack.left_out.iter().flat_map(|l| l.at.iter().map(|(pc, _)| *pc)));
     }
+    let mut last = (0, 0);
     for g in &dump.goroutines {
-        wanted.insert(Pc { pc: g.gopc, exact: false });
-        wanted.insert(Pc { pc: g.start_pc, exact: true });
+        // Neighbours are alike.
+        if last != (g.gopc, g.start_pc) {
+            last = (g.gopc, g.start_pc);
+            wanted.insert(Pc { pc: g.gopc, exact: false });
+            wanted.insert(Pc { pc: g.start_pc, exact: true });
+        }
     }
     wanted.retain(|pc| pc.pc != 0);
     let functions = subject.binary.functions();

@@ -17,16 +17,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::g::{self, G};
 use super::super::walk::Code;
 use super::super::{Area, MemoryError};
 use super::labels::Labels;
 use super::waits::{self, Reason};
 use super::{Read, Reader, Source, Tables, addresses};
 use crate::dump::{Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace};
+use crate::gobin::Layout;
 
-/// Goroutines and objects read by one call: as many areas as one system call takes, if none is near another.
-const BATCH: usize = 1024;
+/// Goroutines and objects read by one call: what the kernel copies for them stays in the processor's cache.
+const BATCH: usize = 256;
 /// Stacks, objects and labels that nobody has any more are thrown away when the tables are that much longer, and twice as long.
 const SPARE: usize = 1024;
 
@@ -54,16 +54,18 @@ struct Slot {
     goroutine: Goroutine,
 }
 
-/// What a look found, all in order of goid.
+/// What a look found, all in order of goid. The indices of goroutines are those of [`Looker::stacks`] and its neighbours until the
+/// next look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Seen for the first time, or once more after they were lost.
-    pub new: Vec<u64>,
-    /// Something of them is not what it was: where they stand, what they wait on, since when.
-    pub changed: Vec<u64>,
-    /// Ended.
+    pub new: Vec<Goroutine>,
+    /// Something of them is not what it was: where they stand, what they wait on, since when. The states of what goroutines wait
+    /// on are not theirs: [`Looker::objects`] has them.
+    pub changed: Vec<Goroutine>,
+    /// Goids of those that have ended.
     pub gone: Vec<u64>,
-    /// Seen before and not to be read this time ([`Counts::unreadable`], [`Counts::unsettled`]).
+    /// Goids of those that were seen before and could not be read this time ([`Counts::unreadable`], [`Counts::unsettled`]).
     pub lost: Vec<u64>,
     /// Of all that are alive, those that were proven to have waited since the last look and were not read.
     pub waited: u64,
@@ -99,6 +101,13 @@ impl Looker {
         let known = self.read_objects(source)?;
         let (again, dead) = self.sift(source, &addrs, &known)?;
         let waited = self.slots.iter().filter(|s| s.waits_still).count() as u64;
+        let mut entries: HashMap<u64, u32> = again.iter().map(|e| (addrs[*e as usize], *e)).collect();
+        let mut asked = Vec::new();
+        for slot in self.slots.iter_mut().filter(|s| s.waits_still && s.asks(source)) {
+            slot.waits_still = false;
+            entries.insert(slot.goroutine.g, slot.entry);
+            asked.push(Goroutine { waits_on: Vec::new(), ..slot.told(source.now) });
+        }
         let mut old: HashMap<u64, Slot> =
             self.slots.extract_if(.., |s| !s.waits_still).map(|s| (s.goroutine.g, s)).collect();
         for wait in old.values().flat_map(|s| &s.goroutine.waits_on) {
@@ -108,13 +117,13 @@ impl Looker {
 
         let mut reader = Reader::new(source, code, std::mem::take(&mut self.tables));
         let to_read: Vec<u64> = again.iter().map(|entry| addrs[*entry as usize]).collect();
+        reader.read.goroutines = asked;
         reader.all(&to_read, progress)?;
         let lost: HashSet<u64> = reader.lost.iter().copied().collect();
         let (goroutines, counts, unknown) = self.take_back(reader);
         self.counts = Counts { entries: addrs.len() as u64, dead: counts.dead + dead, ..counts };
         (self.descriptors_unknown, self.now) = (unknown, source.now);
 
-        let entries: HashMap<u64, u32> = to_read.into_iter().zip(again).collect();
         let mut changes = Changes { waited, counts: self.counts, ..Changes::default() };
         for goroutine in goroutines {
             let Some(entry) = entries.get(&goroutine.g).copied() else { continue };
@@ -124,12 +133,12 @@ impl Looker {
             match old.remove(&slot.goroutine.g) {
                 Some(was) if was.goroutine.goid == slot.goroutine.goid => {
                     if !same(&was, &slot) {
-                        changes.changed.push(slot.goroutine.goid);
+                        changes.changed.push(slot.goroutine.clone());
                     }
                 }
                 was => {
                     changes.gone.extend(was.map(|s| s.goroutine.goid));
-                    changes.new.push(slot.goroutine.goid);
+                    changes.new.push(slot.goroutine.clone());
                 }
             }
             self.slots.push(slot);
@@ -139,9 +148,10 @@ impl Looker {
             let goids = if lost.contains(&addr) { &mut changes.lost } else { &mut changes.gone };
             goids.push(slot.goroutine.goid);
         }
-        for goids in [&mut changes.new, &mut changes.changed, &mut changes.gone, &mut changes.lost] {
-            goids.sort_unstable();
-        }
+        changes.new.sort_unstable_by_key(|g| g.goid);
+        changes.changed.sort_unstable_by_key(|g| g.goid);
+        changes.gone.sort_unstable();
+        changes.lost.sort_unstable();
         Ok(changes)
     }
 
@@ -153,7 +163,7 @@ impl Looker {
             ObjectKind::Channel { .. } => Some(source.layout.hchan.size),
             ObjectKind::Semaphore { .. } => Some(4),
             ObjectKind::Cond { .. } => Some(8),
-            // Nothing of them changes as long as somebody waits on them.
+            // Nothing of them is to be read.
             ObjectKind::Forever | ObjectKind::Descriptor { .. } => Some(0),
             // Their waiters are read anew.
             _ => None,
@@ -197,7 +207,7 @@ impl Looker {
         addrs: &[u64],
         known: &[bool],
     ) -> Result<(Vec<u32>, u64), MemoryError> {
-        let size = g::window(source.layout);
+        let fields = Fields::of(source.layout);
         let (mut room, mut ok) = (Vec::new(), Vec::new());
         let (mut again, mut dead) = (Vec::new(), 0);
         self.slots.iter_mut().for_each(|s| s.waits_still = false);
@@ -206,29 +216,27 @@ impl Looker {
         if slots.peek().is_none() {
             return Ok(((0..addrs.len() as u32).collect(), 0));
         }
-        for (i, batch) in addrs.chunks(BATCH).enumerate() {
-            room.resize(batch.len() * size, 0);
+        let mut first = 0;
+        for batch in addrs.chunks(BATCH) {
+            let at: Vec<u64> = batch.iter().map(|addr| addr.wrapping_add(fields.from)).collect();
+            room.resize(batch.len() * fields.size, 0);
             ok.clear();
             ok.resize(batch.len(), false);
-            source.memory.read_each(batch, size, &mut room, &mut ok)?;
-            let gs = batch.iter().zip(room.chunks_exact(size)).zip(&ok);
-            for (entry, ((addr, bytes), ok)) in (i * BATCH..).zip(gs) {
-                let entry = entry as u32;
+            source.memory.read_each(&at, fields.size, &mut room, &mut ok)?;
+            let read = batch.iter().zip(room.chunks_exact(fields.size)).zip(&ok);
+            for (entry, ((addr, bytes), ok)) in (first..).zip(read) {
                 let slot = slots.next_if(|s| s.entry == entry);
-                if !ok {
-                    again.push(entry);
-                    continue;
-                }
-                let g = G::parse(*addr, bytes, source.layout);
-                if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
+                let who = fields.parse(bytes);
+                if *ok && (!who.status.is_alive() || who.goid == 0) {
                     dead += 1;
                     continue;
                 }
-                match slot.filter(|s| s.proves(&g) && s.known_objects(known)) {
+                match slot.filter(|s| *ok && s.goroutine.g == *addr && s.proves(&who) && s.known(known)) {
                     Some(slot) => slot.waits_still = true,
                     None => again.push(entry),
                 }
             }
+            first += batch.len() as u32;
         }
         Ok((again, dead))
     }
@@ -245,6 +253,19 @@ impl Looker {
             labels_known: reader.labels,
         };
         (goroutines, counts, descriptors_unknown)
+    }
+
+    /// The tables that goroutines have indices into, until the next look. They have entries that nobody has any more.
+    pub fn stacks(&self) -> &[Stack] {
+        &self.tables.stacks
+    }
+
+    pub fn objects(&self) -> &[Object] {
+        &self.tables.objects
+    }
+
+    pub fn labels(&self) -> &[Labels] {
+        &self.tables.labels
     }
 
     /// All that the last look knows, as [`super::read`] would tell it.
@@ -278,19 +299,61 @@ impl Looker {
     }
 }
 
-impl Slot {
-    /// It has waited since it was read.
-    fn proves(&self, now: &G) -> bool {
-        let was = &self.goroutine;
-        was.g == now.addr
-            && was.goid == now.goid
-            && self.waitsince == Some(now.waitsince)
-            && was.reason == Some(now.reason)
-            && was.status == Status::of(now.raw_status)
+/// What proves that a goroutine waits still.
+#[derive(Clone, Copy, Debug)]
+struct Who {
+    goid: u64,
+    status: Status,
+    reason: u8,
+    waitsince: u64,
+}
+
+/// The part of a g that holds [`Who`], and where in it each field is.
+struct Fields {
+    from: u64,
+    size: usize,
+    goid: u32,
+    status: u32,
+    reason: u32,
+    waitsince: u32,
+}
+
+impl Fields {
+    fn of(l: &Layout) -> Self {
+        let at = [l.kernel.g_goid, l.g_status, l.kernel.g_waitreason, l.g_waitsince];
+        let from = at.into_iter().min().unwrap_or(0);
+        let [goid, status, reason, waitsince] = at.map(|at| at - from);
+        let size = goid.max(status).max(reason).max(waitsince) as usize + 8;
+        Self { from: from.into(), size, goid, status, reason, waitsince }
     }
 
-    fn known_objects(&self, known: &[bool]) -> bool {
+    fn parse(&self, bytes: &[u8]) -> Who {
+        Who {
+            goid: waits::word(bytes, self.goid),
+            status: Status::of(waits::word(bytes, self.status) as u32),
+            reason: waits::word(bytes, self.reason) as u8,
+            waitsince: waits::word(bytes, self.waitsince),
+        }
+    }
+}
+
+impl Slot {
+    /// It has waited since it was read.
+    fn proves(&self, now: &Who) -> bool {
+        let was = &self.goroutine;
+        (was.goid, was.status, was.reason, self.waitsince)
+            == (now.goid, now.status, Some(now.reason), Some(now.waitsince))
+    }
+
+    /// The states of all that it waits on are known.
+    fn known(&self, known: &[bool]) -> bool {
         self.goroutine.waits_on.iter().all(|wait| known[wait.object as usize])
+    }
+
+    /// What it waits for is to be asked each time: the other end of a connection can close it.
+    fn asks(&self, source: &Source<'_>) -> bool {
+        let reason = self.goroutine.reason.and_then(|r| source.reasons.get(usize::from(r)));
+        source.descriptors.is_some() && reason == Some(&Reason::Network)
     }
 
     /// What is told of it now.
@@ -308,12 +371,12 @@ fn can_prove(source: &Source<'_>, g: &Goroutine) -> bool {
     let parked = matches!(g.status, Status::Waiting | Status::Leaked);
     let reason = g.reason.and_then(|r| source.reasons.get(usize::from(r)));
     let known = match reason {
-        Some(Reason::Sleep | Reason::Forever) => true,
+        Some(Reason::Sleep | Reason::Forever | Reason::Network) => true,
         Some(Reason::Send | Reason::Receive | Reason::Select) => {
             g.waits_on.iter().all(|w| w.side != Side::Unknown)
         }
         // What they wait on may not have been found.
-        Some(Reason::Semaphore | Reason::Cond | Reason::Network) => !g.waits_on.is_empty(),
+        Some(Reason::Semaphore | Reason::Cond) => !g.waits_on.is_empty(),
         Some(Reason::Coroutine | Reason::Other) | None => false,
     };
     parked && known && matches!(g.trace, Trace::Whole(_))

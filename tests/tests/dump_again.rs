@@ -1,0 +1,88 @@
+//! A repeated look reads few goroutines and tells what a whole dump tells.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::{Fixture, Running, dump, http, root_only};
+use tracer::dump::{Dump, Goroutine, Since};
+use tracer::source::dump::{Looks, Subject, take};
+use xtask::golang;
+
+const RELEASES: [&str; 3] = [golang::OLDEST, "1.23.9", golang::DEFAULT];
+
+/// What a dump tells of the program's own goroutines, without how long they have waited and without indices.
+fn told(dump: &Dump) -> BTreeMap<u64, String> {
+    let one = |g: &Goroutine| {
+        let waits: Vec<_> = g.waits_on.iter().map(|w| (&dump.objects[w.object as usize], w.side)).collect();
+        let since = !matches!(g.since, Since::Unknown);
+        let facts = (g.g, g.parent, g.status, g.reason, since, g.gopc, g.start_pc, g.thread, g.locked);
+        let trace = (std::mem::discriminant(&g.trace), dump.stack(g));
+        format!("{facts:?} {trace:?} {:?} {waits:?}", dump.labels(g))
+    };
+    dump.goroutines.iter().filter(|g| !g.system).map(|g| (g.goid, one(g))).collect()
+}
+
+fn is_whole(looks: &mut Looks<'_>, subject: &Subject<'_>) -> Result<()> {
+    let again = told(&looks.dump(&mut |_, _| {})?);
+    let whole = told(&take(subject, &mut |_, _| {})?);
+    for goid in again.keys().chain(whole.keys()) {
+        ensure!(again.get(goid) == whole.get(goid), "{:?}\n{:?}", again.get(goid), whole.get(goid));
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn of_a_program_at_rest_it_tells_what_a_whole_dump_tells() -> Result<()> {
+    root_only()?;
+    for go in RELEASES {
+        let executable = Fixture::new("parked").go(go).build()?;
+        let program = Running::start(&executable, &[])?;
+        dump::with_subject(program.pid(), &executable, &mut |subject| {
+            let mut looks = Looks::new(subject);
+            (0..3).try_for_each(|_| is_whole(&mut looks, subject))?;
+            let changes = looks.look(&mut |_, _| {})?;
+            ensure!(changes.waited > 30, "{go}: {changes:?}");
+            ensure!(changes.new.is_empty() && changes.gone.is_empty(), "{go}: {changes:?}");
+            is_whole(&mut looks, subject)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn who_has_run_is_read_again_even_if_all_else_is_as_it_was() -> Result<()> {
+    const MANY: usize = 100;
+    root_only()?;
+    for go in RELEASES {
+        let executable = Fixture::new("crowd").go(go).build()?;
+        let program = Running::start(&executable, &["-many", "100"])?;
+        let address = program.heard("ready").context("no address")?;
+        let nothing = &mut |_: usize, _: usize| {};
+        dump::with_subject(program.pid(), &executable, &mut |subject| {
+            let mut looks = Looks::new(subject);
+            let stand_in = |dump: &Dump, function| dump::all_in_function(dump, function).len();
+            ensure!(stand_in(&looks.dump(nothing)?, "main.inA") == MANY, "{go}");
+            ensure!(looks.look(nothing)?.waited >= MANY as u64, "{go}: nobody is known to wait still");
+
+            http::get(address, "/round?n=10")?;
+            let changes = looks.look(nothing)?;
+            let crowd: Vec<_> = changes.changed.iter().filter(|g| !g.system && g.goid != 1).collect();
+            ensure!(crowd.len() >= 10 && crowd.len() < MANY, "{go}: {} changed", crowd.len());
+            is_whole(&mut looks, subject)?;
+
+            // Each of them has run 256 times in all, and stands elsewhere.
+            http::get(address, &format!("/round?n={}", 256 * MANY - 10))?;
+            ensure!(stand_in(&looks.dump(nothing)?, "main.inB") == MANY, "{go}: an old stack was told");
+            // The same once more, and seen by a collection before and after.
+            http::get(address, "/collect")?;
+            looks.look(nothing)?;
+            http::get(address, &format!("/round?n={}", 256 * MANY))?;
+            http::get(address, "/collect")?;
+            ensure!(stand_in(&looks.dump(nothing)?, "main.inA") == MANY, "{go}: an old stack was told");
+            is_whole(&mut looks, subject)
+        })?;
+    }
+    Ok(())
+}
