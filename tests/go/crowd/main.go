@@ -5,7 +5,7 @@
 //	/light        at once, with nothing
 //	/gap          the longest time between two of the spinning goroutine's looks at the clock since the last such question,
 //	              in nanoseconds
-//	/round?n=N    lets N of the crowd run once and park again, those first that have waited longest, and answers when they have
+//	/round?n=N    lets the crowd run N times and park again, with -own each goroutine in turn, and answers when they have run
 //	/collect      collects garbage
 //
 // With -uncollected no garbage is collected after the crowd has parked.
@@ -27,18 +27,24 @@ import (
 
 var many = flag.Int("many", 1000, "goroutines that park")
 var alone = flag.Int("alone", 0, "every that many of them waits on a channel of its own (0: none)")
+var own = flag.Bool("own", false, "each of them waits on a channel of its own and can be let run")
 var spin = flag.Bool("spin", false, "spin and measure the gaps")
 var uncollected = flag.Bool("uncollected", false, "collect no garbage after the crowd has parked")
 
 var (
 	parked sync.WaitGroup
 	rounds = make(chan *sync.WaitGroup)
+	turns  []chan *sync.WaitGroup
 )
 
 func main() {
 	flag.Parse()
 	if *uncollected {
 		debug.SetGCPercent(-1)
+	}
+	turns = []chan *sync.WaitGroup{rounds}
+	if *own {
+		turns = make([]chan *sync.WaitGroup, *many)
 	}
 	parked.Add(*many)
 	for i := 0; i < *many; i++ {
@@ -47,7 +53,8 @@ func main() {
 	parked.Wait()
 	time.Sleep(100 * time.Millisecond)
 	if !*uncollected {
-		// What waits is noted as waiting by the collector.
+		// What waits is noted as waiting by the collector, with a time that the first collection does not have.
+		runtime.GC()
 		runtime.GC()
 	}
 	if *spin {
@@ -73,7 +80,7 @@ func round(_ http.ResponseWriter, r *http.Request) {
 	var done sync.WaitGroup
 	done.Add(n)
 	for i := 0; i < n; i++ {
-		rounds <- &done
+		turns[i%len(turns)] <- &done
 	}
 	done.Wait()
 	time.Sleep(20 * time.Millisecond)
@@ -128,16 +135,21 @@ func query(i, depth int) int {
 //go:noinline
 func wait(i int) {
 	if *alone > 0 && i%*alone == 0 {
-		own := make(chan struct{})
+		never := make(chan struct{})
 		parked.Done()
-		<-own
+		<-never
+	}
+	turn := rounds
+	if *own {
+		turn = make(chan *sync.WaitGroup)
+		turns[i] = turn
 	}
 	parked.Done()
 	for n := 0; ; n++ {
 		if n/256%2 == 0 {
-			inA()
+			inA(turn)
 		} else {
-			inB()
+			inB(turn)
 		}
 	}
 }
@@ -145,7 +157,7 @@ func wait(i int) {
 // One or the other, 256 times each: then everything that a g holds of its rounds is again what it was.
 
 //go:noinline
-func inA() { (<-rounds).Done() }
+func inA(turn chan *sync.WaitGroup) { (<-turn).Done() }
 
 //go:noinline
-func inB() { (<-rounds).Done() }
+func inB(turn chan *sync.WaitGroup) { (<-turn).Done() }
