@@ -2,10 +2,10 @@
 //!
 //! What proves that a goroutine has been parked since the last look, without a read of its stack (`runtime/proc.go`
 //! execute, `runtime/mgcmark.go` markroot; Go 1.19 to 1.27):
-//! - `g.waitsince` is 0 when it is parked. The first collection that finds it so writes the time at which that collection began,
-//!   which each collection does once for each goroutine at most. Whoever makes it run again goes through `execute`, which
-//!   writes 0; so the same time can never come back. (`trackingSeq` could: after 256 rounds all bytes of a g that works in a
-//!   loop are what they were, but for this one.)
+//! - `g.waitsince` is 0 when it is parked. The first collection that finds it so, from the process's second one on, writes the time
+//!   at which the collection before ended its marking (`work.tstart`, set by gcMark), which each collection does once for each
+//!   goroutine at most. Whoever makes it run again goes through `execute`, which writes 0; so the same time can never come
+//!   back. (`trackingSeq` could: after 256 rounds all bytes of a g that works in a loop are what they were, but for this one.)
 //! - So where goid, status, wait reason and a `waitsince` that is not 0 are those of the last look, it has waited all the
 //!   time between, up to the moment when `waitsince` was read: its calls, what it waits on, its labels and its thread are
 //!   what they were. That the collector may have moved its stack changes none of them.
@@ -51,6 +51,8 @@ struct Slot {
     waitsince: Option<u64>,
     /// It was proven to wait still.
     waits_still: bool,
+    /// Its g is nobody's now.
+    ended: bool,
     goroutine: Goroutine,
 }
 
@@ -129,7 +131,7 @@ impl Looker {
             let Some(entry) = entries.get(&goroutine.g).copied() else { continue };
             let since = source.now.and_then(|now| now.checked_sub(goroutine.since.ns()?));
             let waitsince = since.filter(|_| can_prove(source, &goroutine));
-            let slot = Slot { entry, waitsince, waits_still: false, goroutine };
+            let slot = Slot { entry, waitsince, waits_still: false, ended: false, goroutine };
             match old.remove(&slot.goroutine.g) {
                 Some(was) if was.goroutine.goid == slot.goroutine.goid => {
                     if !same(&was, &slot) {
@@ -145,7 +147,9 @@ impl Looker {
         }
         self.slots.sort_by_key(|s| s.entry);
         for (addr, slot) in old {
-            let goids = if lost.contains(&addr) { &mut changes.lost } else { &mut changes.gone };
+            // It was read anew, and somebody else's or nobody's.
+            let ended = slot.ended || entries.contains_key(&addr) && !lost.contains(&addr);
+            let goids = if ended { &mut changes.gone } else { &mut changes.lost };
             goids.push(slot.goroutine.goid);
         }
         changes.new.sort_unstable_by_key(|g| g.goid);
@@ -227,11 +231,13 @@ impl Looker {
             for (entry, ((addr, bytes), ok)) in (first..).zip(read) {
                 let slot = slots.next_if(|s| s.entry == entry);
                 let who = fields.parse(bytes);
+                let mut slot = slot.filter(|s| *ok && s.goroutine.g == *addr);
                 if *ok && (!who.status.is_alive() || who.goid == 0) {
+                    slot.iter_mut().for_each(|s| s.ended = true);
                     dead += 1;
                     continue;
                 }
-                match slot.filter(|s| *ok && s.goroutine.g == *addr && s.proves(&who) && s.known(known)) {
+                match slot.filter(|s| s.proves(&who) && s.known(known)) {
                     Some(slot) => slot.waits_still = true,
                     None => again.push(entry),
                 }
