@@ -25,6 +25,15 @@ pub type Take<'t> = dyn Fn() -> Result<Dump> + 't;
 
 /// Reads the executable once, for as many dumps as `work` takes.
 pub fn dumps(pid: u32, executable: &Path, work: &mut dyn FnMut(&Take<'_>) -> Result<()>) -> Result<()> {
+    with_subject(pid, executable, &mut |subject| work(&|| Ok(take(subject, &mut |_, _| {})?)))
+}
+
+/// Recognises the process for whatever `work` does with it.
+pub fn with_subject(
+    pid: u32,
+    executable: &Path,
+    work: &mut dyn FnMut(&Subject<'_>) -> Result<()>,
+) -> Result<()> {
     let image = std::fs::read(executable)?;
     let binary = GoBinary::parse(&image)?;
     let globals = binary.globals();
@@ -48,7 +57,7 @@ pub fn dumps(pid: u32, executable: &Path, work: &mut dyn FnMut(&Take<'_>) -> Res
         descriptors: Some(&target),
         notes: Vec::new(),
     };
-    work(&|| Ok(take(&subject, &mut |_, _| {})?))
+    work(&subject)
 }
 
 /// The goroutine whose blocked stack has this function, or that was started with it; there must be one.

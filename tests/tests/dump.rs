@@ -230,3 +230,25 @@ fn of_a_bubble_no_time_is_told() -> Result<()> {
     }
     Ok(())
 }
+
+/// The runtime notes the end of the collection before the one that found a goroutine waiting: it may not have been there.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn nobody_is_said_to_wait_for_longer_than_it_does() -> Result<()> {
+    root_only()?;
+    for go in [golang::OLDEST, "1.24.11", "1.27.3"] {
+        let executable = Fixture::new("since").go(go).build()?;
+        let program = Running::start(&executable, &[])?;
+        let begun = Instant::now();
+        let dump = dump::dump(program.pid(), &executable)?;
+        let (early, late) = (dump::in_function(&dump, "main.early")?, dump::in_function(&dump, "main.late")?);
+        let least = early.since.ns().with_context(|| format!("{go}: {:?}", early.since))?;
+        ensure!(least > 1_900_000_000, "{go}: {least}");
+        // The runtime's own word is wrong: the test would see it.
+        let said = late.runtime_since.with_context(|| go.to_owned())?;
+        ensure!(said > 2_000_000_000, "{go}: {said}");
+        let limit = 1_000_000_000 + begun.elapsed().as_nanos() as u64;
+        ensure!(late.since.ns().is_none_or(|ns| ns < limit), "{go}: {:?}", late.since);
+    }
+    Ok(())
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tests::{Fixture, Running, dump, root_only, soak};
 use tracer::dump::{Dump, Goroutine, Status, Trace};
+use tracer::source::dump::{Looks, take};
 use xtask::golang;
 
 /// What became of the goroutines of many dumps.
@@ -86,12 +87,17 @@ fn watch(go: &str, time: Duration) -> Result<()> {
     let mut program = Running::start(&executable, &[])?;
     let begin = Instant::now();
     let mut seen = Seen::default();
-    dump::dumps(program.pid(), &executable, &mut |take| {
+    let mut waited = 0;
+    dump::with_subject(program.pid(), &executable, &mut |subject| {
+        let mut looks = Looks::new(subject);
         while begin.elapsed() < time {
-            seen.take(&take()?)?;
+            seen.take(&take(subject, &mut |_, _| {})?)?;
+            waited += looks.look(&mut |_, _| {})?.waited;
+            seen.take(&looks.dump(&mut |_, _| {})?)?;
         }
         Ok(())
     })?;
+    ensure!(waited > 0, "nobody was known to wait still");
     println!("{go}: {seen:#?}");
     ensure!(program.is_alive()?, "the program died");
     ensure!(seen.known > 100 * seen.dumps, "few goroutines whose truth is known: {seen:?}");

@@ -57,6 +57,7 @@ fn dump(base: Base, leaks: u64, pool: u64, hours: u64) -> Dump {
         status: Status::Waiting,
         reason: Some(1),
         since: Since::Unknown,
+        runtime_since: None,
         gopc: base.gopc(if goid < 10 + leaks { Base::LEAK } else { Base::POOL }).pc,
         start_pc: base.start().pc,
         trace: Trace::Whole(0),

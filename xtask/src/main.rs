@@ -55,7 +55,13 @@ enum Task {
         only: Option<String>,
     },
     /// Measure what gostray costs, beside public tools (docs/costs.md; sets up first)
-    Bench,
+    Bench {
+        /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines
+        #[arg(default_value = "cost", value_parser = ["cost", "dump"])]
+        bench: String,
+        /// Handed to the bench: of `dump`, numbers of goroutines
+        args: Vec<String>,
+    },
     /// Trace a small leaking service and show the report (sets up first)
     Demo {
         /// Show this gostray instead of a fresh release build
@@ -105,7 +111,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { pure_only, filter } => test::run(&test::Options { pure_only, filter }),
         Task::Fuzz { targets, seconds } => fuzz::run(&targets, Duration::from_secs(seconds)),
         Task::Table => table::run(),
-        Task::Bench => test::bench(),
+        Task::Bench { bench, args } => test::bench(&bench, &args),
         Task::Offsets { fresh, offline, only } => offsets::run(&offsets::Options { fresh, offline, only }),
         Task::Demo { gostray } => demo::run(gostray),
         Task::Vm { kernels, gostray } => vm::run(&kernels, gostray),

@@ -304,17 +304,17 @@ fn built_by(cmd: &mut Command) -> Result<Vec<PathBuf>> {
     Ok(executables)
 }
 
-/// `cargo xtask bench`: what gostray costs, printed as the table of docs/costs.md.
-pub fn bench() -> Result<()> {
+/// `cargo xtask bench`: what gostray costs, printed as tables of docs/costs.md.
+pub fn bench(bench: &str, args: &[String]) -> Result<()> {
     setup::run(Scope::Tests, Choice::Auto)?;
     build_gostray()?;
     let mut cmd = workspace::cargo();
     cmd.env_remove(SKIP_VAR);
-    let built = built_by(cmd.args(["bench", "-q", "--package", "tests", "--bench", "cost", "--no-run"]))?;
+    let built = built_by(cmd.args(["bench", "-q", "--package", "tests", "--bench", bench, "--no-run"]))?;
     let executable = built.first().context("cargo built no bench")?;
     let (tools, gostray) = (workspace::tools()?, workspace::gostray(true));
     let vars = [("GOSTRAY_BIN", gostray.as_os_str()), (toolchain::TOOLS_VAR, tools.as_os_str())];
-    shell::loud(&mut shell::as_root("tracing in the bench", executable.as_os_str(), &vars)?)
+    shell::loud(shell::as_root("tracing in the bench", executable.as_os_str(), &vars)?.args(args))
 }
 
 /// Runs tests, passes their output on without the empty parts, and adds up libtest's result lines.

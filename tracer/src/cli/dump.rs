@@ -24,7 +24,7 @@ use crate::event::Note;
 use crate::failure::{Class, Failure};
 use crate::memory::ProcessMemory;
 use crate::output::dump::json::Selection;
-use crate::source::dump::take;
+use crate::source::dump::{Looks, take};
 use crate::source::live::fit::{self, Tried, Unchecked};
 use crate::symbol::DebugInfo;
 use crate::target::{Incarnation, Target, segments};
@@ -206,7 +206,7 @@ fn watch(
     request: &Request,
     every: Duration,
     target: &Target,
-    read: &dyn Fn() -> Result<Read, Failure>,
+    read: &mut dyn FnMut() -> Result<Read, Failure>,
 ) -> Result<(), Failure> {
     let stop = Stop::listen()?;
     let mut out = Out::new(request)?;
@@ -239,7 +239,7 @@ struct Read {
 fn with_reader<T>(
     target: &Target,
     request: &Request,
-    then: impl FnOnce(&dyn Fn() -> Result<Read, Failure>) -> Result<T, Failure>,
+    then: impl FnOnce(&mut dyn FnMut() -> Result<Read, Failure>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let data = map(target)?;
     let (binary, search) = recognise(target, &data, &request.debug_dirs)?;
@@ -269,9 +269,14 @@ fn with_reader<T>(
     let memory = ProcessMemory::new(target.pid() as u32);
     let notes = std::iter::once(fit::note(&proof)).chain(notes).collect();
     let subject = readable(target, &memory, &binary, &layout, (load_bias, allgs), Some(&debug), notes);
-    then(&|| {
+    let mut looks = Looks::new(&subject);
+    then(&mut || {
         let mut progress = Progress::default();
-        let taken = take(&subject, &mut |done, all| progress.hear(done, all));
+        let mut hear = |done, all| progress.hear(done, all);
+        let taken = match request.watch {
+            None => take(&subject, &mut hear),
+            Some(_) => looks.dump(&mut hear),
+        };
         drop(progress);
         let mut dump = taken.map_err(|e| gone_instead(target).unwrap_or_else(|| e.into()))?;
         let held = target.held().into_iter().map(|text| Note { code: "held".to_owned(), text });

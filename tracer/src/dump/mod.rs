@@ -8,6 +8,7 @@ pub mod cycles;
 pub mod filter;
 pub mod group;
 pub mod places;
+mod since;
 pub mod status;
 mod told;
 
@@ -15,6 +16,7 @@ pub use cycles::Cycle;
 pub use filter::Filter;
 pub use group::{Group, groups};
 pub use places::{Place, Places};
+pub use since::{Since, tell_since};
 pub use status::Status;
 
 use std::collections::BTreeMap;
@@ -103,6 +105,9 @@ pub struct Goroutine {
     /// Index into [`Dump::wait_reasons`]; only of a waiting one.
     pub reason: Option<u8>,
     pub since: Since,
+    /// Nanoseconds that it waits by the runtime's own word (`g.waitsince`, which Go's dump tells in minutes): since the
+    /// collection *before* the one that found it waiting ended, which can be longer than it waits.
+    pub runtime_since: Option<u64>,
     /// Return address of the `go` statement; 0 for the first goroutine.
     pub gopc: u64,
     /// Entry of its function.
@@ -118,28 +123,6 @@ pub struct Goroutine {
     pub system: bool,
     /// Indices into [`Dump::objects`]: none, one, or all channels of a `select`.
     pub waits_on: Vec<Wait>,
-}
-
-/// How long a goroutine has been waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Since {
-    /// Not waiting, or nothing is known: a runtime that has not collected garbage since has noted nothing.
-    #[default]
-    Unknown,
-    /// It was waiting already that many nanoseconds before the dump (the last garbage collection found it so).
-    AtLeast(u64),
-    /// It began to wait that many nanoseconds before the dump: seen by a probe.
-    Exactly(u64),
-}
-
-impl Since {
-    /// Nanoseconds, exact or the least it can be.
-    pub fn ns(self) -> Option<u64> {
-        match self {
-            Self::Unknown => None,
-            Self::AtLeast(ns) | Self::Exactly(ns) => Some(ns),
-        }
-    }
 }
 
 /// What could be read of a goroutine's stack.

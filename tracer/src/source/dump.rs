@@ -12,14 +12,15 @@ use crate::event::Note;
 use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
 use crate::memory::core::Registers;
+use crate::memory::dump::again::{Changes, Looker};
 use crate::memory::dump::holders::holders;
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
 use crate::memory::dump::waits::{MAX_CASES_IN_ALL, Reason};
-use crate::memory::dump::{Source, objects, read, read_these, suspects};
+use crate::memory::dump::{Read, Source, objects, read, read_these, suspects};
 use crate::memory::walk::Functions;
-use crate::memory::{self, MemoryError, ReadMemory};
+use crate::memory::{MemoryError, ReadMemory};
 use crate::symbol::{DebugSource, Symbolizer};
 use crate::target::Target;
 
@@ -57,11 +58,12 @@ pub struct Subject<'d> {
 
 /// Reads it all; `progress` hears how many goroutines of how many are read.
 pub fn take(subject: &Subject<'_>, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
-    Reader::new(subject).take(progress)
+    Looks::new(subject).take(progress)
 }
 
-/// Reads one process as often as it likes; what stays the same is read once.
-pub struct Reader<'s> {
+/// Reads one process as often as it likes. What has not changed since the last dump is not read again; each is nonetheless what
+/// [`take`] would give.
+pub struct Looks<'s> {
     subject: &'s Subject<'s>,
     /// The target's own names of wait reasons; empty until they can be read.
     wait_reasons: Vec<String>,
@@ -70,9 +72,10 @@ pub struct Reader<'s> {
     newest_wait: Option<Option<u64>>,
     code: Functions<'s, 's>,
     symbolizer: Symbolizer<'s, &'s GoBinary<'s>>,
+    looker: Looker,
 }
 
-impl<'s> Reader<'s> {
+impl<'s> Looks<'s> {
     pub fn new(subject: &'s Subject<'s>) -> Self {
         let symbolizer = Symbolizer::new(subject.binary, subject.load_bias, None);
         Self {
@@ -85,22 +88,48 @@ impl<'s> Reader<'s> {
                 Some(debug) => symbolizer.with_debug(debug),
                 None => symbolizer,
             },
+            looker: Looker::new(),
         }
     }
 
     /// All goroutines, what they wait on, who else has to do with it, and what every program counter means.
     pub fn take(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
+        self.dump_of(|_, source, code| read(source, code, progress))
+    }
+
+    /// The same, but only what may have changed since the last look or dump is read.
+    pub fn dump(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Dump, MemoryError> {
+        self.dump_of(|looker, source, code| {
+            looker.look(source, code, progress)?;
+            Ok(looker.picture())
+        })
+    }
+
+    /// What has changed since the last look or dump. Who is at the other end of a socket is not asked for that.
+    pub fn look(&mut self, progress: &mut dyn FnMut(usize, usize)) -> Result<Changes, MemoryError> {
+        self.with_source(None, |looker, source, code| looker.look(source, code, progress))
+    }
+
+    /// What the last look has seen.
+    pub fn looker(&self) -> &Looker {
+        &self.looker
+    }
+
+    fn dump_of(
+        &mut self,
+        read: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'s, 's>) -> Result<Read, MemoryError>,
+    ) -> Result<Dump, MemoryError> {
         let subject = self.subject;
         let taken_unix_ns = unix_ns();
         let begun = clock_ns(ClockId::CLOCK_MONOTONIC);
-        let read = self.with_source(subject.descriptors, |source, code| read(source, code, progress))?;
+        let read = self.with_source(subject.descriptors, read)?;
         let (origin, taken_unix_ns, took_ns) = match subject.moment {
             Moment::Now => {
                 (Origin::Process, taken_unix_ns, clock_ns(ClockId::CLOCK_MONOTONIC).saturating_sub(begun))
             }
             Moment::Then { path, .. } => (Origin::Core { path: path.to_owned() }, 0, 0),
         };
-        let mut dump = self.dump(read);
+        let mut dump = self.filled(read);
         dump.about = about(subject, origin, taken_unix_ns, took_ns);
         dump.places = places(wanted(&dump), subject, &mut self.symbolizer);
         objects::refine(subject.memory, subject.layout, &mut dump)?;
@@ -110,7 +139,7 @@ impl<'s> Reader<'s> {
             dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
         }
         found.held.image = image(subject);
-        self.with_source(None, |source, _| suspects::question(source, &dump, &mut found))?;
+        self.with_source(None, |_, source, _| suspects::question(source, &dump, &mut found))?;
         let (cycles, more) = cycles::find(&dump, &found.held);
         dump.cycles = cycles;
         if more > 0 {
@@ -126,8 +155,8 @@ impl<'s> Reader<'s> {
         let subject = self.subject;
         let descriptors = subject.descriptors.filter(|_| ask);
         let read =
-            self.with_source(descriptors, |source, code| read_these(source, code, addrs, &mut |_, _| {}))?;
-        let mut dump = self.dump(read);
+            self.with_source(descriptors, |_, source, code| read_these(source, code, addrs, &mut |_, _| {}))?;
+        let mut dump = self.filled(read);
         // Only what tells a lock from another is needed.
         let on_semaphore = |g: &&Goroutine| {
             g.waits_on.iter().any(|w| {
@@ -145,7 +174,7 @@ impl<'s> Reader<'s> {
     fn with_source<T>(
         &mut self,
         descriptors: Option<&dyn Descriptors>,
-        work: impl FnOnce(&Source<'_>, &mut Functions<'s, 's>) -> Result<T, MemoryError>,
+        work: impl FnOnce(&mut Looker, &Source<'_>, &mut Functions<'s, 's>) -> Result<T, MemoryError>,
     ) -> Result<T, MemoryError> {
         let (subject, memory) = (self.subject, self.subject.memory);
         if self.wait_reasons.is_empty() {
@@ -182,11 +211,11 @@ impl<'s> Reader<'s> {
             descriptors,
             is_system: &starts_system,
         };
-        work(&source, &mut self.code)
+        work(&mut self.looker, &source, &mut self.code)
     }
 
     /// What was read, without the meaning of addresses.
-    fn dump(&self, read: memory::dump::Read) -> Dump {
+    fn filled(&self, read: Read) -> Dump {
         let notes = (self.subject.notes.iter().cloned())
             .chain(read.descriptors_unknown.map(unasked))
             .chain((read.waits_left_out > 0).then(|| too_many_cases(read.waits_left_out)));
@@ -257,9 +286,14 @@ fn wanted(dump: &Dump) -> HashSet<Pc> {
         wanted.extend(&stack.pcs);
         wanted.extend(stack.left_out.iter().flat_map(|l| l.at.iter().map(|(pc, _)| *pc)));
     }
+    let mut last = (0, 0);
     for g in &dump.goroutines {
-        wanted.insert(Pc { pc: g.gopc, exact: false });
-        wanted.insert(Pc { pc: g.start_pc, exact: true });
+        // Neighbours are alike.
+        if last != (g.gopc, g.start_pc) {
+            last = (g.gopc, g.start_pc);
+            wanted.insert(Pc { pc: g.gopc, exact: false });
+            wanted.insert(Pc { pc: g.start_pc, exact: true });
+        }
     }
     wanted.retain(|pc| pc.pc != 0);
     wanted

@@ -16,6 +16,7 @@ fn dump(objects: &[ObjectKind], waits: &[&[(u32, Side)]]) -> Dump {
         status: if waits.is_empty() { Status::Syscall } else { Status::Waiting },
         reason: None,
         since: Since::Unknown,
+        runtime_since: None,
         gopc: 0,
         start_pc: 0,
         trace: Trace::Whole(0),

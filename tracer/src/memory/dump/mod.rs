@@ -12,6 +12,7 @@
 //! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
 //! [`TRIES`] it is told as moving.
 
+pub mod again;
 pub mod holders;
 pub mod labels;
 pub mod network;
@@ -28,7 +29,9 @@ use super::allgs::{self, AllGs};
 use super::g::{self, G};
 use super::walk::{self, Code, Start};
 use super::{Area, MemoryError, ReadMemory};
-use crate::dump::{Broken, Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace, Wait};
+use crate::dump::{
+    Broken, Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace, Wait, tell_since,
+};
 use crate::event::status;
 use crate::gobin::Layout;
 use network::Descriptors;
@@ -90,13 +93,7 @@ pub fn read(
     code: &mut dyn Code,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Read, MemoryError> {
-    let addrs = match allgs::addresses(source.memory, source.allgs, &mut Vec::new())? {
-        AllGs::Read(addrs) => addrs,
-        AllGs::Moved { .. } => {
-            let why = std::io::Error::other("the list of goroutines grew each time it was read");
-            return Err(MemoryError::Other { addr: source.allgs, len: 24, source: why });
-        }
-    };
+    let addrs = addresses(source)?;
     read_these(source, code, &addrs, progress)
 }
 
@@ -107,36 +104,41 @@ pub fn read_these(
     addrs: &[u64],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Read, MemoryError> {
-    let mut reader = Reader {
-        source,
-        code,
-        size: g::window(source.layout),
-        read: Read::default(),
-        known: HashMap::new(),
-        threads: HashMap::new(),
-        objects: HashMap::new(),
-        labels: HashMap::new(),
-        labels_at: HashMap::new(),
-        waits: Waits::new(source.now),
-        rooms: Rooms::default(),
-    };
+    let mut reader = Reader::new(source, code, Tables::default());
     reader.read.counts.entries = addrs.len() as u64;
-    for (i, batch) in addrs.chunks(BATCH).enumerate() {
-        progress(i * BATCH, addrs.len());
-        reader.batch(batch)?;
-    }
-    if source.goid_is_late {
-        reader.settle_the_new()?;
-    }
-    if !source.layout.semaphores_in_waiting {
-        reader.find_semaphores()?;
-    }
-    reader.find_descriptors()?;
-    progress(addrs.len(), addrs.len());
+    reader.all(addrs, progress)?;
     let mut read = reader.read;
     read.waits_left_out = reader.waits.left_out;
     read.goroutines.sort_unstable_by_key(|g| g.goid);
+    tell_since(&mut read.goroutines, |g| !is_coroutine(source, g));
     Ok(read)
+}
+
+/// It waits to be switched to. That it ran leaves no trace in what the runtime notes of it.
+fn is_coroutine(source: &Source<'_>, g: &Goroutine) -> bool {
+    g.reason.and_then(|r| source.reasons.get(usize::from(r))) == Some(&Reason::Coroutine)
+}
+
+/// The address of each g that the process has.
+fn addresses(source: &Source<'_>) -> Result<Vec<u64>, MemoryError> {
+    match allgs::addresses(source.memory, source.allgs, &mut Vec::new())? {
+        AllGs::Read(addrs) => Ok(addrs),
+        AllGs::Moved { .. } => {
+            let why = std::io::Error::other("the list of goroutines grew each time it was read");
+            Err(MemoryError::Other { addr: source.allgs, len: 24, source: why })
+        }
+    }
+}
+
+/// What goroutines share, each once, and where it is.
+#[derive(Default)]
+struct Tables {
+    stacks: Vec<Stack>,
+    known: HashMap<Stack, u32>,
+    objects: Vec<Object>,
+    objects_at: HashMap<u64, u32>,
+    labels: Vec<labels::Labels>,
+    labels_known: HashMap<labels::Labels, u32>,
 }
 
 struct Reader<'r, 'a> {
@@ -157,6 +159,8 @@ struct Reader<'r, 'a> {
     labels_at: HashMap<u64, Option<u32>>,
     waits: Waits,
     rooms: Rooms,
+    /// Addresses of g's that are counted as unreadable or unsettled.
+    lost: Vec<u64>,
 }
 
 /// Kept from batch to batch.
@@ -183,7 +187,42 @@ enum Once {
 
 type Walked = (Stack, Option<Broken>);
 
-impl Reader<'_, '_> {
+impl<'r, 'a> Reader<'r, 'a> {
+    fn new(source: &'r Source<'a>, code: &'r mut dyn Code, tables: Tables) -> Self {
+        let Tables { stacks, known, objects, objects_at, labels, labels_known } = tables;
+        Self {
+            source,
+            code,
+            size: g::window(source.layout),
+            read: Read { stacks, objects, labels, ..Read::default() },
+            known,
+            threads: HashMap::new(),
+            objects: objects_at,
+            labels: labels_known,
+            labels_at: HashMap::new(),
+            waits: Waits::new(source.now),
+            rooms: Rooms::default(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// Reads the goroutines of these g's, with what they wait on.
+    fn all(&mut self, addrs: &[u64], progress: &mut dyn FnMut(usize, usize)) -> Result<(), MemoryError> {
+        for (i, batch) in addrs.chunks(BATCH).enumerate() {
+            progress(i * BATCH, addrs.len());
+            self.batch(batch)?;
+        }
+        if self.source.goid_is_late {
+            self.settle_the_new()?;
+        }
+        if !self.source.layout.semaphores_in_waiting {
+            self.find_semaphores()?;
+        }
+        self.find_descriptors()?;
+        progress(addrs.len(), addrs.len());
+        Ok(())
+    }
+
     fn batch(&mut self, addrs: &[u64]) -> Result<(), MemoryError> {
         let (memory, size) = (self.source.memory, self.size);
         let mut rooms = std::mem::take(&mut self.rooms);
@@ -232,6 +271,7 @@ impl Reader<'_, '_> {
             rest = rest.end..rest.end + areas[i].len;
             let Some(g) = gs[i] else {
                 self.read.counts.unreadable += 1;
+                self.lost.push(addrs[i]);
                 continue;
             };
             if !Status::of(g.raw_status).is_alive() || g.goid == 0 {
@@ -286,6 +326,7 @@ impl Reader<'_, '_> {
                 }
                 Once::Unreadable => {
                     self.read.counts.unreadable += 1;
+                    self.lost.push(addr);
                     return Ok(());
                 }
                 Once::Moved { last, same_goroutine } => who = same_goroutine.then_some(last),
@@ -293,7 +334,10 @@ impl Reader<'_, '_> {
         }
         match who {
             Some(g) => self.push(g, Trace::Moving, Vec::new())?,
-            None => self.read.counts.unsettled += 1,
+            None => {
+                self.read.counts.unsettled += 1;
+                self.lost.push(addr);
+            }
         }
         Ok(())
     }
@@ -497,12 +541,8 @@ impl Reader<'_, '_> {
         let thread = self.thread(m)?;
         let waits = matches!(status, Status::Waiting | Status::Leaked);
         let now = self.source.now.or(self.source.standing.as_ref().and_then(|s| s.now_at_least));
-        let since = match now {
-            Some(now) if (waits || status == Status::Syscall) && g.waitsince != 0 => {
-                now.checked_sub(g.waitsince).map_or(Since::Unknown, Since::AtLeast)
-            }
-            _ => Since::Unknown,
-        };
+        let noted = (waits || status == Status::Syscall) && g.waitsince != 0;
+        let runtime_since = now.filter(|_| noted).and_then(|now| now.checked_sub(g.waitsince));
         let labels = self.labels(&g)?;
         self.read.goroutines.push(Goroutine {
             goid: g.goid,
@@ -510,7 +550,8 @@ impl Reader<'_, '_> {
             parent: g.parent.filter(|parent| *parent != 0),
             status,
             reason: waits.then_some(g.reason),
-            since,
+            since: Since::Unknown,
+            runtime_since,
             gopc: g.gopc,
             start_pc: g.startpc,
             trace,

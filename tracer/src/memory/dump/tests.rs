@@ -333,3 +333,98 @@ fn cases_in_all_are_limited_and_those_left_out_are_counted() {
     set(&mut memory.words.borrow_mut(), sudogs + u64::from(l.sudog.waitlink), 0, 8);
     assert_eq!(found(), (1, 2, 2));
 }
+
+fn look_at(memory: &Fake, looker: &mut again::Looker) -> again::Changes {
+    let source = Source {
+        memory,
+        layout: &layout(),
+        allgs: ALLGS,
+        now: Some(1_000),
+        goid_is_late: false,
+        labels: labels::Form::List,
+        reasons: &[Reason::Sleep, Reason::Coroutine],
+        semtable: None,
+        descriptors: None,
+        standing: None,
+        is_system: &|_| false,
+    };
+    looker.look(&source, &mut Functions, &mut |_, _| {}).unwrap()
+}
+
+fn goids(goroutines: &[Goroutine]) -> Vec<u64> {
+    goroutines.iter().map(|g| g.goid).collect()
+}
+
+/// Ten goroutines that the collector has found waiting, looked at twice.
+fn ten_looked_at() -> (Fake, again::Looker) {
+    let l = layout();
+    let all: Vec<(u64, u32)> = (0..10).map(|i| (20 + i, status::WAITING)).collect();
+    let memory = memory(&all, |_, _, _| {});
+    for i in 0..10 {
+        set(&mut memory.words.borrow_mut(), g_at(i) + u64::from(l.g_waitsince), 500, 8);
+    }
+    let mut looker = again::Looker::new();
+    assert_eq!(look_at(&memory, &mut looker).new.len(), 10);
+    let second = look_at(&memory, &mut looker);
+    assert_eq!((second.waited, second.changed.len(), second.new.len()), (10, 0, 0));
+    (memory, looker)
+}
+
+#[test]
+fn who_is_proven_to_wait_is_not_read_and_everybody_else_is() {
+    let (memory, mut looker) = ten_looked_at();
+    let l = layout();
+    {
+        let mut words = memory.words.borrow_mut();
+        // Stacks that are other ones, which only a read of them can tell.
+        for i in 0..10 {
+            words.insert(stack_of(i) + STACK - 64 + 16, OUTER + 0x1000);
+        }
+        let mut field = |i: u64, offset: u32, value: u64, len: usize| {
+            set(&mut words, g_at(i) + u64::from(offset), value, len);
+        };
+        field(0, l.g_waitsince, 0, 8);
+        field(1, l.g_waitsince, 501, 8);
+        field(2, l.kernel.g_waitreason, 1, 1);
+        field(3, l.g_status, status::RUNNABLE.into(), 4);
+        field(4, l.g_status, status::DEAD.into(), 4);
+        field(5, l.kernel.g_goid, 90, 8);
+        // Seen by the collector right now, and waiting all the same.
+        field(6, l.g_status, (status::WAITING | status::SCAN_BIT).into(), 4);
+        words.insert(ARRAY + 7 * 8, 0xdead_0000);
+    }
+    let changes = look_at(&memory, &mut looker);
+    assert_eq!(goids(&changes.changed), [20, 21, 22, 23]);
+    assert_eq!((goids(&changes.new), changes.gone, changes.lost), (vec![90], vec![24, 25], vec![27]));
+    assert_eq!((changes.waited, changes.counts.dead, changes.counts.unreadable), (3, 1, 1));
+    let picture = looker.picture();
+    let top = |g: &Goroutine| picture.stacks[g.trace.stack().unwrap() as usize].pcs[1].pc;
+    let old: Vec<u64> = picture.goroutines.iter().filter(|g| top(g) == OUTER).map(|g| g.goid).collect();
+    assert_eq!(old, [26, 28, 29]);
+    // A coroutine runs without a trace in its g: it is read each time.
+    assert_eq!(look_at(&memory, &mut looker).waited, 3 + 2);
+}
+
+#[test]
+fn who_cannot_be_read_any_more_is_not_told_as_ended() {
+    let (memory, mut looker) = ten_looked_at();
+    (0..0x400).step_by(8).for_each(|at| _ = memory.words.borrow_mut().remove(&(g_at(3) + at)));
+    let changes = look_at(&memory, &mut looker);
+    assert_eq!((changes.lost, changes.gone, changes.counts.unreadable), (vec![23], vec![], 1));
+}
+
+#[test]
+fn how_long_they_have_waited_and_what_nobody_has_any_more_is_as_in_a_first_look() {
+    let (memory, mut looker) = ten_looked_at();
+    // One of them ends, whose stack was its own.
+    let l = layout();
+    memory.words.borrow_mut().insert(stack_of(0) + STACK - 64 + 16, OUTER + 0x1000);
+    set(&mut memory.words.borrow_mut(), g_at(0) + u64::from(l.g_waitsince), 600, 8);
+    look_at(&memory, &mut looker);
+    assert_eq!(looker.picture().stacks.len(), 2);
+    set(&mut memory.words.borrow_mut(), g_at(0) + u64::from(l.g_status), status::DEAD.into(), 4);
+    assert_eq!(look_at(&memory, &mut looker).gone, [20]);
+    let picture = looker.picture();
+    assert_eq!((picture.stacks.len(), picture.goroutines.len()), (1, 9));
+    assert!(picture.goroutines.iter().all(|g| g.runtime_since == Some(500)));
+}

@@ -364,17 +364,30 @@ fn fetched<T>(
     Ok(read.map(|((at, bytes), _)| (*at, parse(bytes))).collect())
 }
 
+/// The state of a channel, of its bytes; nothing where it cannot be one, and of one that a timer feeds: when is not here.
+pub(super) fn channel(bytes: &[u8], layout: &HchanLayout) -> Option<ObjectKind> {
+    let channel = Channel::parse(bytes, layout).filter(|c| c.timer == 0)?;
+    let (len, cap, closed, elem_size) = channel.kind;
+    Some(ObjectKind::Channel { len, cap, closed, elem_size, timer: None })
+}
+
 /// The value of a semaphore.
 pub(super) fn semaphore(memory: &dyn ReadMemory, at: u64) -> Result<Option<ObjectKind>, MemoryError> {
-    Ok(bytes(memory, at, 4)?.map(|b| ObjectKind::Semaphore { value: word(&b, 0) as u32 }))
+    Ok(bytes(memory, at, 4)?.map(|b| semaphore_of(&b)))
+}
+
+pub(super) fn semaphore_of(bytes: &[u8]) -> ObjectKind {
+    ObjectKind::Semaphore { value: word(bytes, 0) as u32 }
 }
 
 /// A `sync.notifyList`: how many tickets were drawn, and how many called (`runtime/sema.go`; the same in Go 1.19 to 1.27).
 pub(super) fn cond(memory: &dyn ReadMemory, at: u64) -> Result<Option<ObjectKind>, MemoryError> {
-    Ok(bytes(memory, at, 8)?.map(|b| {
-        let (wait, notify) = (word(&b, 0) as u32, word(&b, 4) as u32);
-        ObjectKind::Cond { waiters: wait.wrapping_sub(notify) }
-    }))
+    Ok(bytes(memory, at, 8)?.map(|b| cond_of(&b)))
+}
+
+pub(super) fn cond_of(bytes: &[u8]) -> ObjectKind {
+    let (wait, notify) = (word(bytes, 0) as u32, word(bytes, 4) as u32);
+    ObjectKind::Cond { waiters: wait.wrapping_sub(notify) }
 }
 
 pub(super) fn bytes(memory: &dyn ReadMemory, at: u64, len: u32) -> Result<Option<Vec<u8>>, MemoryError> {

@@ -225,6 +225,7 @@ impl Detail for Stacks {
             status: Status::Waiting,
             reason: Some(7),
             since: Since::Unknown,
+            runtime_since: None,
             gopc: 0,
             start_pc: 0,
             trace: Trace::Whole(0),

@@ -164,6 +164,7 @@ fn goroutine(goid: u64) -> Goroutine {
         status: Status::Waiting,
         reason: Some(1),
         since: Since::Unknown,
+        runtime_since: None,
         gopc: CREATE_MAIN,
         start_pc: START_WORKER,
         trace: Trace::Whole(0),
@@ -203,7 +204,9 @@ fn goroutines() -> Vec<Goroutine> {
             .enumerate()
     {
         let labels = [Some(0), Some(1), Some(0), None][n];
-        all.push(Goroutine { since, labels, waits_on: wait(0, Side::Send), ..goroutine(10 + n as u64) });
+        let runtime_since = since.ns();
+        let waits_on = wait(0, Side::Send);
+        all.push(Goroutine { since, runtime_since, labels, waits_on, ..goroutine(10 + n as u64) });
     }
     let pool = |goid| Goroutine {
         gopc: CREATE_POOL,
@@ -214,7 +217,12 @@ fn goroutines() -> Vec<Goroutine> {
         ..goroutine(goid)
     };
     all.extend([pool(20), pool(21)]);
-    all.push(Goroutine { trace: Trace::Whole(2), since: Since::AtLeast(1_000), ..goroutine(22) });
+    all.push(Goroutine {
+        trace: Trace::Whole(2),
+        since: Since::AtLeast(1_000),
+        runtime_since: Some(1_500),
+        ..goroutine(22)
+    });
     let broken = Broken::NoFunction { pc: UNKNOWN };
     all.push(Goroutine {
         trace: Trace::Partial { stack: 3, because: broken },
@@ -235,6 +243,7 @@ fn goroutines() -> Vec<Goroutine> {
     all.push(Goroutine {
         status: Status::Leaked,
         since: Since::AtLeast(5 * MINUTE),
+        runtime_since: Some(7 * MINUTE),
         waits_on: wait(0, Side::Send),
         ..goroutine(34)
     });

@@ -27,7 +27,8 @@ pub fn write(dump: &Dump, which: impl Fn(&Goroutine) -> bool, out: &mut dyn io::
 
 fn goroutine(dump: &Dump, g: &Goroutine, out: &mut String) {
     let mut state = clean(&dump.state(g)).into_owned();
-    let minutes = g.since.ns().unwrap_or(0) / 60_000_000_000;
+    // What Go itself would say, right or not.
+    let minutes = g.runtime_since.unwrap_or(0) / 60_000_000_000;
     // Of one that has leaked Go does not say it.
     if minutes >= 1 && g.status != Status::Leaked {
         let _ = write!(state, ", {minutes} minutes");

@@ -24,7 +24,7 @@ use crate::memory::selfcheck::Misfit;
 use crate::memory::{MemoryError, ProcessMemory};
 use crate::probe::load::LoadError;
 
-use super::dump::Reader;
+use super::dump::Looks;
 use annotate::{Annotator, time_of};
 use fit::{Fit, Unchecked};
 use kernel::Kernel;
@@ -63,7 +63,7 @@ pub struct Live<'d> {
     staged: Staged,
     looker: Option<Looker>,
     /// Reads what looks tell of those that are at rest.
-    reader: Option<Reader<'d>>,
+    reader: Option<Looks<'d>>,
     /// When the kernel was last asked for descriptors.
     asked: Option<Instant>,
     /// What is still to be checked, when that was too early.
@@ -125,7 +125,7 @@ impl<'d> Live<'d> {
             own: Own::default(),
             staged: Staged::default(),
             looker,
-            reader: subject.map(Reader::new),
+            reader: subject.map(Looks::new),
             asked: None,
             unchecked,
             births: 0,
@@ -290,7 +290,7 @@ impl<'d> Live<'d> {
     }
 }
 
-impl Detail for Reader<'_> {
+impl Detail for Looks<'_> {
     fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
         self.some(addrs, ask)
     }

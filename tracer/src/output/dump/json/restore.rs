@@ -137,6 +137,7 @@ fn goroutine(of: wire::Goroutine, pcs: &[Pc], sizes: &Sizes) -> Result<dump::Gor
             Some(wire::Age { ns, at_least: true }) => Since::AtLeast(ns),
             Some(wire::Age { ns, at_least: false }) => Since::Exactly(ns),
         },
+        runtime_since: of.runtime_waiting_ns,
         gopc: pc(of.created_at, false).map_err(who)?,
         start_pc: pc(of.start, true).map_err(who)?,
         trace,

@@ -232,6 +232,7 @@ fn goroutine() -> impl Strategy<Value = Goroutine> {
                 status: Status::of(status % 20),
                 reason,
                 since,
+                runtime_since: parent,
                 gopc,
                 start_pc,
                 trace,

@@ -149,6 +149,7 @@ pub struct Goroutine {
     pub status: String,
     pub reason: Option<u8>,
     pub waiting: Option<Age>,
+    pub runtime_waiting_ns: Option<u64>,
     /// Index of a place, as is `start`.
     pub created_at: Option<u32>,
     pub start: Option<u32>,
@@ -410,6 +411,7 @@ pub fn goroutine(of: &dump::Goroutine, pcs: &Numbered) -> Goroutine {
         status: of.status.name(),
         reason: of.reason,
         waiting: of.since.ns().map(|ns| Age { ns, at_least: matches!(of.since, dump::Since::AtLeast(_)) }),
+        runtime_waiting_ns: of.runtime_since,
         created_at: creation(of.gopc).and_then(|pc| pcs.index(pc)),
         start: start(of.start_pc).and_then(|pc| pcs.index(pc)),
         trace,

@@ -1,0 +1,3 @@
+module gostray.test/crowd
+
+go 1.19

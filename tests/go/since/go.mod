@@ -1,0 +1,3 @@
+module gostray.test/since
+
+go 1.19
