@@ -161,8 +161,8 @@ fn build_gostray() -> Result<()> {
     shell::loud(&mut cmd)
 }
 
-/// Tests that only read files and compute. They fill the time in which the others wait for a program.
-const AT_EASE: [&str; 3] = ["gobin_real", "layouts", "symbols_agree"];
+/// Tests that read files, or programs at rest, and compute. They fill the time in which the others wait for a program.
+const AT_EASE: [&str; 5] = ["dump_cgo", "dump_corpus", "gobin_real", "layouts", "symbols_agree"];
 
 fn root_tests(options: &Options) -> Result<Counts> {
     let (at_ease, others): (Vec<_>, Vec<_>) =
