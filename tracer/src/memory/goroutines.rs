@@ -164,7 +164,11 @@ impl Looker {
         if let Some((detail, depth)) = detail {
             let ask = depth != Depth::AtRest { ask: false };
             for chunk in wanted.chunks(CHUNK) {
-                self.details(detail, ask, now, chunk, out)?;
+                match self.details(detail, ask, now, chunk, out) {
+                    Err(e @ (MemoryError::Gone | MemoryError::Forbidden)) => return Err(e),
+                    // What they do is told; the next look tries again.
+                    Ok(()) | Err(MemoryError::Unmapped { .. } | MemoryError::Other { .. }) => {}
+                }
             }
         }
         Ok((addrs.len() as u64, unreadable))

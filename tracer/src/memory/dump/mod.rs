@@ -6,7 +6,7 @@
 //!   Either changes its g: `trackingSeq` counts how often it has left a processor (modulo 256), and a shrunk stack lies
 //!   elsewhere. So all bytes of the g are read before and after the stack, and must be the same.
 //! - 256 rounds take a goroutine longer than [`SHORT`]. Where the reads took longer, the stack is copied once more, and
-//!   must be the same too. Coroutine switches and system calls do not count rounds: their stacks are copied twice more.
+//!   must be the same too; not so where a collection has noted that the goroutine waits, which goes when it runs. Coroutine switches and system calls do not count rounds: their stacks are copied twice more.
 //! - The walk must come to the frame that ends a stack, through functions of the program only.
 //!
 //! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
@@ -23,6 +23,7 @@ pub mod suspects;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use super::allgs::{self, AllGs};
@@ -258,17 +259,28 @@ impl<'r, 'a> Reader<'r, 'a> {
         }
         let mut after_ok = vec![false; n];
         memory.read_each(addrs, size, &mut rooms.after, &mut after_ok)?;
-        let long = begun.elapsed() > SHORT;
-        if long {
-            rooms.again.resize(bytes, 0);
+        // Those are copied once more that may have run so often that it does not show.
+        let mut twice = vec![Area { addr: 0, len: 0 }; n];
+        if begun.elapsed() > SHORT {
+            for ((twice, area), g) in twice.iter_mut().zip(&areas).zip(&gs) {
+                if !g.is_some_and(|g| self.would_show(&g)) {
+                    *twice = *area;
+                }
+            }
+            rooms.again.resize(twice.iter().map(|a| a.len).sum(), 0);
             let mut again_ok = vec![false; n];
-            memory.read_areas(&areas, &mut rooms.again, &mut again_ok)?;
-            stack_ok.iter_mut().zip(again_ok).for_each(|(ok, again)| *ok &= again);
+            memory.read_areas(&twice, &mut rooms.again, &mut again_ok)?;
+            let asked = twice.iter().map(|a| a.len > 0);
+            stack_ok
+                .iter_mut()
+                .zip(asked.zip(again_ok))
+                .for_each(|(ok, (asked, again))| *ok &= !asked || again);
         }
 
-        let mut rest = 0..0;
+        let (mut rest, mut rest_again) = (0..0, 0..0);
         for i in 0..n {
             rest = rest.end..rest.end + areas[i].len;
+            rest_again = rest_again.end..rest_again.end + twice[i].len;
             let Some(g) = gs[i] else {
                 self.read.counts.unreadable += 1;
                 self.lost.push(addrs[i]);
@@ -281,7 +293,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             let own = i * size..(i + 1) * size;
             let held = after_ok[i] && rooms.before[own.clone()] == rooms.after[own];
             let stack = &rooms.stacks[rest.clone()];
-            let sure = !long || stack == &rooms.again[rest.clone()];
+            let sure = twice[i].len == 0 || stack == &rooms.again[rest_again.clone()];
             // What fits into one read, and needs no further proof; the others are read by themselves.
             let plain = g.status() != status::SYSCALL && !self.is_coroutine(&g);
             match (start(&g), found[i].take()) {
@@ -301,6 +313,14 @@ impl<'r, 'a> Reader<'r, 'a> {
 
     fn reason(&self, g: &G) -> Reason {
         self.source.reasons.get(usize::from(g.reason)).copied().unwrap_or(Reason::Other)
+    }
+
+    /// If it had run, its g would be another, however often it did: `waitsince`, which a collection has written, would be 0
+    /// ([`again`] says why).
+    fn would_show(&self, g: &G) -> bool {
+        matches!(g.status(), status::WAITING | status::LEAKED)
+            && g.waitsince != 0
+            && !matches!(self.reason(g), Reason::Coroutine | Reason::Other)
     }
 
     fn is_coroutine(&self, g: &G) -> bool {
@@ -499,24 +519,36 @@ impl<'r, 'a> Reader<'r, 'a> {
         };
         let wanted: Vec<(usize, Reason)> =
             self.read.goroutines.iter().enumerate().filter_map(|(i, g)| Some((i, reason(g)?))).collect();
-        let any = wanted.iter().any(|(_, r)| *r == Reason::Semaphore);
+        // All g's before the table and the lists, and all after them: what these tell is of a time between.
+        let mut before = Vec::with_capacity(wanted.len());
+        for (i, reason) in wanted {
+            if let Some((bytes, g)) = self.one(self.read.goroutines[i].g)? {
+                before.push((i, reason, hash(&bytes), (g.addr, g.sp, g.hi)));
+            }
+        }
+        let any = before.iter().any(|(_, r, ..)| *r == Reason::Semaphore);
         let table = match self.source.semtable.filter(|_| any) {
             Some(semtable) => semaphores::waiters(memory, &layout.sudog, semtable)?,
             None => HashMap::new(),
         };
-        for (i, reason) in wanted {
-            let Some((_, g)) = self.one(self.read.goroutines[i].g)? else { continue };
-            let at = match reason {
-                Reason::Cond => semaphores::cond_of(memory, layout, &g)?,
-                _ => table.get(&g.addr).copied(),
+        let mut lists = semaphores::Lists::default();
+        let mut found = Vec::new();
+        for (i, reason, hash, at) in before {
+            let addr = match reason {
+                Reason::Cond => lists.cond_of(memory, &layout.sudog, at)?,
+                _ => table.get(&at.0).copied(),
             };
-            let Some(addr) = at else { continue };
+            found.extend(addr.map(|addr| (i, reason, hash, addr)));
+        }
+        for (i, reason, before, addr) in found {
             let kind = match reason {
                 Reason::Cond => waits::cond(memory, addr)?,
                 _ => waits::semaphore(memory, addr)?,
             };
-            let (Some(kind), Some((_, again))) = (kind, self.one(g.addr)?) else { continue };
-            if self.parked_still(i, &g, &again) {
+            let (Some(kind), Some((bytes, g))) = (kind, self.one(self.read.goroutines[i].g)?) else {
+                continue;
+            };
+            if hash(&bytes) == before && self.parked_still(i, &g, &g) {
                 let wait = self.object(Found { addr, kind, side: Side::Wait });
                 self.read.goroutines[i].waits_on = vec![wait];
             }
@@ -603,6 +635,12 @@ impl<'r, 'a> Reader<'r, 'a> {
         self.threads.insert(m, id);
         Ok(id)
     }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Where the stack of a goroutine begins that is not on a processor. Nothing, too, where the bounds cannot be.

@@ -7,16 +7,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::g::G;
 use super::super::{MemoryError, ReadMemory};
 use super::waits::{bytes, word};
 use crate::dump::ObjectKind;
-use crate::gobin::{Layout, SudogLayout};
+use crate::gobin::SudogLayout;
 
 const ENTRIES: u64 = 251;
 const ENTRY: u64 = 64;
 const TREAP: u64 = 8;
-/// `sync.Cond.notify`, and `notifyList.head` in it.
+/// `sync.Cond.notify`, and `notifyList.head` in it, behind which `tail` is.
 const NOTIFY: u64 = 16;
 const HEAD: u64 = 16;
 /// More waiters than that are not looked for: a list that is changed meanwhile, or a hostile one, may go in circles.
@@ -49,40 +48,71 @@ pub fn waiters(
     Ok(found)
 }
 
-/// Finds the `notifyList` of a goroutine that is parked in `Cond.Wait`: an address on its stack whose list holds the
-/// goroutine's own sudog.
-pub fn cond_of(memory: &dyn ReadMemory, layout: &Layout, g: &G) -> Result<Option<u64>, MemoryError> {
-    let l = &layout.sudog;
-    let len = g.hi.saturating_sub(g.sp).min(COND_FRAMES) & !7;
-    let Some(stack) = bytes(memory, g.sp, len as u32)? else { return Ok(None) };
-    let words: Vec<u64> = (0..len).step_by(8).map(|at| word(&stack, at as u32)).collect();
-    let mut candidates: Vec<u64> = words.into_iter().filter(|w| w % 8 == 0 && *w > 1 << 16).collect();
-    candidates.sort_unstable();
-    candidates.dedup();
-    let mut own = None;
-    for at in &candidates {
-        let Some(sudog) = bytes(memory, *at, l.size)? else { continue };
-        if word(&sudog, l.g) == g.addr && word(&sudog, l.c) == 0 {
-            own = Some(*at);
-        }
-    }
-    let Some(own) = own else { return Ok(None) };
-    for list in &candidates {
-        let Some(bytes_of) = bytes(memory, list.wrapping_add(HEAD), 8)? else { continue };
-        let mut at = word(&bytes_of, 0);
-        for _ in 0..MAX_WAITERS {
-            if at == own {
-                return Ok(Some(*list));
+/// Lists of conditions, each walked once.
+#[derive(Default)]
+pub struct Lists {
+    /// The `notifyList` that each sudog stands in.
+    of: HashMap<u64, u64>,
+    /// Addresses that were taken for a `notifyList`.
+    walked: HashSet<u64>,
+    /// Sudogs met in all.
+    met: usize,
+}
+
+impl Lists {
+    /// Finds the `notifyList` of a goroutine that is parked in `Cond.Wait` with its stack from `sp` to `hi`: an address on
+    /// the stack whose list holds the goroutine's own sudog. True of the time when the list was walked.
+    pub fn cond_of(
+        &mut self,
+        memory: &dyn ReadMemory,
+        l: &SudogLayout,
+        (g, sp, hi): (u64, u64, u64),
+    ) -> Result<Option<u64>, MemoryError> {
+        let len = hi.saturating_sub(sp).min(COND_FRAMES) & !7;
+        let Some(stack) = bytes(memory, sp, len as u32)? else { return Ok(None) };
+        let words: Vec<u64> = (0..len).step_by(8).map(|at| word(&stack, at as u32)).collect();
+        let mut candidates: Vec<u64> = words.into_iter().filter(|w| w % 8 == 0 && *w > 1 << 16).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut own = None;
+        for at in &candidates {
+            let Some(sudog) = bytes(memory, *at, l.size)? else { continue };
+            if word(&sudog, l.g) == g && word(&sudog, l.c) == 0 {
+                own = Some(*at);
             }
+        }
+        let Some(own) = own else { return Ok(None) };
+        for list in &candidates {
+            if !self.of.contains_key(&own) {
+                self.walk(memory, l, *list)?;
+            }
+        }
+        Ok(self.of.get(&own).copied().filter(|list| candidates.contains(list)))
+    }
+
+    fn walk(&mut self, memory: &dyn ReadMemory, l: &SudogLayout, list: u64) -> Result<(), MemoryError> {
+        if self.met >= MAX_WAITERS || !self.walked.insert(list) {
+            return Ok(());
+        }
+        let Some(ends) = bytes(memory, list.wrapping_add(HEAD), 16)? else { return Ok(()) };
+        let (mut at, tail) = (word(&ends, 0), word(&ends, 8));
+        let mut met = Vec::new();
+        while at != 0 && self.met < MAX_WAITERS {
             let Some(sudog) = bytes(memory, at, l.size)? else { break };
             // A list holds sudogs of conditions only.
-            if at == 0 || word(&sudog, l.c) != 0 {
+            if word(&sudog, l.c) != 0 {
                 break;
             }
+            met.push(at);
+            self.met += 1;
             at = word(&sudog, l.next);
         }
+        // Anything on a stack may look like the begin of a list, but not like its end, too.
+        if at == 0 && met.last() == Some(&tail) {
+            self.of.extend(met.into_iter().map(|sudog| (sudog, list)));
+        }
+        Ok(())
     }
-    Ok(None)
 }
 
 /// What a semaphore belongs to, as the functions tell that wait for it.

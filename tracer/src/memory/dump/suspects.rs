@@ -102,7 +102,8 @@ fn waits_there(
             semaphores.get(&g.addr).copied().into_iter().collect()
         }
         Reason::Cond if !layout.semaphores_in_waiting => {
-            semaphores::cond_of(memory, layout, &g)?.into_iter().collect()
+            let at = (g.addr, g.sp, g.hi);
+            semaphores::Lists::default().cond_of(memory, &layout.sudog, at)?.into_iter().collect()
         }
         _ => {
             let found = waits.of(memory, layout, &g, reason)?.unwrap_or_default();
