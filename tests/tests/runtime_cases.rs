@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 use tests::events::{self, Event};
-use tests::gostray::{Background, Report, Site, report};
+use tests::gostray::{Background, Report, Site, report, until};
 use tests::truth::{self, Truth};
-use tests::{Fixture, root_only};
+use tests::{Fixture, Running, dump, root_only};
+use tracer::dump::Status;
 use xtask::golang;
 
 /// A recording under way.
@@ -318,10 +319,18 @@ fn the_lock_is_read_wherever_its_layout_is_known() -> Result<()> {
     root_only()?;
     let mut known = 0;
     for go in golang::VERSIONS {
-        let mut exact = Fixture::new("exact").go(go).start(&["-wait", "-n", "10", "-m", "0"])?;
+        let executable = Fixture::new("exact").go(go).build()?;
+        let mut exact = Running::start(&executable, &["-wait", "-n", "10", "-m", "0"])?;
         let recording = Recording::start(exact.pid(), &["--park", "on"])?;
         exact.go()?;
         exact.wait_for("done")?;
+        // It is done when all are born; on a busy machine they park a while later.
+        until("all wait", Duration::from_secs(10), || {
+            dump::dump(exact.pid(), &executable).is_ok_and(|dump| {
+                let held = dump::all_in_function(&dump, "main.hold");
+                held.iter().filter(|g| g.status == Status::Waiting).count() == 10
+            })
+        });
         let (report, events) = recording.end()?;
         let unknown = report.0["notes"]
             .as_array()
