@@ -64,6 +64,12 @@ pub fn window(l: &Layout) -> usize {
     words.into_iter().chain(optional.into_iter().flatten()).max().unwrap_or(0) as usize + 8
 }
 
+/// A sum over a g's bytes, to tell later whether they are the same. It misses no change within 32 bits, as a count's is, and
+/// one of four thousand million others.
+pub fn sum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 impl G {
     pub fn parse(addr: u64, bytes: &[u8], l: &Layout) -> Self {
         let word = |at: u32| {

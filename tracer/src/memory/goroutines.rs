@@ -18,7 +18,7 @@ use super::g::{self, G};
 use super::{MemoryError, ReadMemory};
 use crate::dump::{Dump, Goroutine, Stack, Status, Trace};
 use crate::event::message::{Label, WaitOn};
-use crate::event::{Event, Labels, StackDef, Waits, status};
+use crate::event::{Event, Labels, Note, StackDef, Waits, status};
 use crate::gobin::Layout;
 
 /// g structs read by one system call.
@@ -27,6 +27,9 @@ const BATCH: usize = 1024;
 const CHUNK: usize = 1 << 16;
 /// Channels of one `select` that are told; the others are counted.
 const MAX_CASES: usize = 64;
+
+/// Different sets of labels that are told, as many as a session keeps: a program that labels each request has any number.
+const MAX_LABEL_SETS: usize = 16_384;
 
 /// Reads the stacks of goroutines and what they wait on.
 pub trait Detail {
@@ -54,7 +57,7 @@ struct Slot {
     reason: u8,
     /// It waits on something that was not told: the kernel was not asked.
     unasked: bool,
-    /// Hash of the g's bytes: the same as long as nothing happens to it, not even by the collector.
+    /// Sum of the g's bytes: the same as long as nothing happens to it, not even by the collector.
     bytes: u32,
     /// Hash of what is the same as long as it does not run.
     place: u32,
@@ -76,9 +79,25 @@ pub struct Looker {
     room: Vec<u8>,
 }
 
+impl Slot {
+    /// A goroutine in the slot of which `was` was known; `sum` is its g's.
+    fn of(g: &G, sum: u32, was: &Self) -> Self {
+        Self {
+            goid: g.goid,
+            status: g.status() as u8,
+            reason: g.reason,
+            bytes: sum,
+            place: place(g),
+            unasked: was.unasked,
+            told: was.told,
+        }
+    }
+}
+
 /// What reading a g again came to.
 enum Settled {
-    Is(G),
+    /// And the sum of its bytes.
+    Is(G, u32),
     /// It ended in between: nobody to tell of.
     Ended,
     InMotion,
@@ -211,25 +230,20 @@ impl Looker {
             if !alive {
                 continue;
             }
-            let mut now_there = Slot {
-                goid: g.goid,
-                status: g.status() as u8,
-                reason: g.reason,
-                bytes: hash(bytes),
-                place: place(&g),
-                ..slot
-            };
+            let mut now_there = Slot::of(&g, g::sum(bytes), &slot);
             if g.goid != slot.goid {
                 // Not known here: the goid may still be the last owner's.
                 match self.settle(memory, g)? {
-                    Settled::Is(settled) => g = settled,
+                    Settled::Is(settled, sum) => {
+                        g = settled;
+                        now_there = Slot::of(&g, sum, &Slot::default());
+                    }
                     Settled::Ended => continue,
                     Settled::InMotion => {
                         unreadable += 1;
                         continue;
                     }
                 }
-                now_there = Slot { goid: g.goid, unasked: false, told: 0, ..now_there };
                 out(Event::Seen(seen(kind::SEEN, before, &g)));
             } else if (now_there.status, now_there.reason) != (slot.status, slot.reason)
                 || waits(&g) && now_there.place != slot.place
@@ -270,7 +284,7 @@ impl Looker {
                 return Ok(Settled::Ended);
             }
             if same_goroutine(&last, &again) {
-                return Ok(Settled::Is(again));
+                return Ok(Settled::Is(again, g::sum(&bytes)));
             }
             last = again;
         }
@@ -355,6 +369,17 @@ fn labels_of(
         hasher.write_u8(0xff);
     }
     let id = hasher.finish().max(1);
+    if known.len() >= MAX_LABEL_SETS && !known.contains(&id) {
+        // No set has this id.
+        if known.len() == MAX_LABEL_SETS && known.insert(0) {
+            let text = format!(
+                "more than {MAX_LABEL_SETS} different sets of labels were met: later ones are not told"
+            );
+            let note = Note { code: "labels-full".to_owned(), text };
+            out(Event::Note(Header { kind: kind::NOTE, goid: 0, g: 0, ..*h }, note));
+        }
+        return 0;
+    }
     if known.insert(id) {
         let label = |(key, value): (&String, &String)| Label { key: key.clone(), value: value.clone() };
         let labels = labels.iter().map(label).collect();
@@ -378,14 +403,8 @@ fn frames(stack: &Stack, trace: &Trace) -> (Vec<u64>, u8) {
     (frames, end)
 }
 
-fn hash(bytes: &[u8]) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish() as u32
-}
-
 /// What changes when a goroutine that waits has run and waits again; the collector changes none of it. The same means that it
-/// has not run, or that it has run a multiple of 256 times and is back at the very place.
+/// has not run, or that it has run a multiple of 256 times (where the layout tells the count) and is back at the very place.
 fn place(g: &G) -> u32 {
     let mut hasher = DefaultHasher::new();
     for word in [g.hi.wrapping_sub(g.sp), g.pc, g.waiting, g.sleep_when.unwrap_or(0)] {

@@ -58,9 +58,7 @@ pub fn holders(
                 Some(G::parse(was.g, bytes, layout)).filter(|g| *ok && g.goid == was.goid)
             })
             .collect();
-        found.sums.extend(
-            read.iter().zip(gs.chunks_exact(size)).map(|(g, bytes)| g.map(|_| crc32c::crc32c(bytes))),
-        );
+        found.sums.extend(read.iter().zip(gs.chunks_exact(size)).map(|(g, bytes)| g.map(|_| g::sum(bytes))));
         let areas: Vec<Area> =
             batch.iter().zip(&read).map(|(was, g)| g.map_or(NOTHING, |g| searched(was, &g).area)).collect();
         stacks.resize(areas.iter().map(|a| a.len).sum(), 0);

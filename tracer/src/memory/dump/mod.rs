@@ -23,7 +23,6 @@ pub mod suspects;
 pub mod waits;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use super::allgs::{self, AllGs};
@@ -523,7 +522,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let mut before = Vec::with_capacity(wanted.len());
         for (i, reason) in wanted {
             if let Some((bytes, g)) = self.one(self.read.goroutines[i].g)? {
-                before.push((i, reason, hash(&bytes), (g.addr, g.sp, g.hi)));
+                before.push((i, reason, g::sum(&bytes), (g.addr, g.sp, g.hi)));
             }
         }
         let any = before.iter().any(|(_, r, ..)| *r == Reason::Semaphore);
@@ -533,12 +532,12 @@ impl<'r, 'a> Reader<'r, 'a> {
         };
         let mut lists = semaphores::Lists::default();
         let mut found = Vec::new();
-        for (i, reason, hash, at) in before {
+        for (i, reason, sum, at) in before {
             let addr = match reason {
                 Reason::Cond => lists.cond_of(memory, &layout.sudog, at)?,
                 _ => table.get(&at.0).copied(),
             };
-            found.extend(addr.map(|addr| (i, reason, hash, addr)));
+            found.extend(addr.map(|addr| (i, reason, sum, addr)));
         }
         for (i, reason, before, addr) in found {
             let kind = match reason {
@@ -548,7 +547,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             let (Some(kind), Some((bytes, g))) = (kind, self.one(self.read.goroutines[i].g)?) else {
                 continue;
             };
-            if hash(&bytes) == before && self.parked_still(i, &g, &g) {
+            if g::sum(&bytes) == before && self.parked_still(i, &g, &g) {
                 let wait = self.object(Found { addr, kind, side: Side::Wait });
                 self.read.goroutines[i].waits_on = vec![wait];
             }
@@ -635,12 +634,6 @@ impl<'r, 'a> Reader<'r, 'a> {
         self.threads.insert(m, id);
         Ok(id)
     }
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
 }
 
 /// Where the stack of a goroutine begins that is not on a processor. Nothing, too, where the bounds cannot be.

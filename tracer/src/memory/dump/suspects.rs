@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::g::{self, G};
 use super::super::{Area, MemoryError};
 use super::holders::{Found, searched};
+use super::semaphores::Lists;
 use super::waits::{Reason, Waits, bytes};
 use super::{Source, semaphores};
 use crate::dump::cycles::{self, Has, Hold};
@@ -56,7 +57,7 @@ fn have_moved(
         Some(table) => semaphores::waiters(source.memory, &source.layout.sudog, table)?,
         None => HashMap::new(),
     };
-    let mut waits = Waits::default();
+    let mut now = Now { semaphores, lists: Lists::default(), waits: Waits::default() };
     let mut gs = Vec::new();
     for (n, pause) in PAUSES.into_iter().enumerate() {
         std::thread::sleep(pause);
@@ -65,8 +66,7 @@ fn have_moved(
             if n == 0 {
                 for at in batch {
                     let g = &dump.goroutines[*at as usize];
-                    waits.forget();
-                    if !waits_there(source, dump, g, &semaphores, &mut waits)? {
+                    if !waits_there(source, dump, g, &mut now)? {
                         found.held.moved.insert(*at);
                     }
                 }
@@ -75,7 +75,7 @@ fn have_moved(
             let mut ok = vec![false; batch.len()];
             source.memory.read_each(&addrs, size, &mut gs, &mut ok)?;
             for ((at, bytes), ok) in batch.iter().zip(gs.chunks_exact(size)).zip(ok) {
-                let sum = ok.then(|| crc32c::crc32c(bytes));
+                let sum = ok.then(|| g::sum(bytes));
                 if sum.is_none() || found.sums.get(*at as usize).copied().flatten() != sum {
                     found.held.moved.insert(*at);
                 }
@@ -85,13 +85,20 @@ fn have_moved(
     Ok(())
 }
 
+/// What tells now who waits on what; read once for all suspects, before their g's are.
+struct Now {
+    /// By address of the g, where goroutines do not tell it themselves.
+    semaphores: HashMap<u64, u64>,
+    lists: Lists,
+    waits: Waits,
+}
+
 /// It waits on what the dump says that it waits on.
 fn waits_there(
     source: &Source<'_>,
     dump: &Dump,
     was: &Goroutine,
-    semaphores: &HashMap<u64, u64>,
-    waits: &mut Waits,
+    elsewhere: &mut Now,
 ) -> Result<bool, MemoryError> {
     let (memory, layout) = (source.memory, source.layout);
     let Some(read) = bytes(memory, was.g, g::window(layout) as u32)? else { return Ok(false) };
@@ -99,14 +106,15 @@ fn waits_there(
     let reason = source.reasons.get(usize::from(g.reason)).copied().unwrap_or(Reason::Other);
     let now: Vec<u64> = match reason {
         Reason::Semaphore if !layout.semaphores_in_waiting => {
-            semaphores.get(&g.addr).copied().into_iter().collect()
+            elsewhere.semaphores.get(&g.addr).copied().into_iter().collect()
         }
         Reason::Cond if !layout.semaphores_in_waiting => {
             let at = (g.addr, g.sp, g.hi);
-            semaphores::Lists::default().cond_of(memory, &layout.sudog, at)?.into_iter().collect()
+            elsewhere.lists.cond_of(memory, &layout.sudog, at)?.into_iter().collect()
         }
         _ => {
-            let found = waits.of(memory, layout, &g, reason)?.unwrap_or_default();
+            elsewhere.waits.forget();
+            let found = elsewhere.waits.of(memory, layout, &g, reason)?.unwrap_or_default();
             found.into_iter().map(|f| f.addr).collect()
         }
     };

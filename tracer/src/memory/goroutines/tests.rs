@@ -337,3 +337,31 @@ fn one_that_has_run_and_waits_again_at_the_same_place_is_told_anew() {
     assert_eq!(look(&mut looker, &memory).0, [("state", 1)]);
     assert_eq!(look(&mut looker, &memory).0, []);
 }
+
+#[test]
+fn labels_are_told_up_to_a_limit_and_a_note_says_so_once() {
+    let (mut known, mut said) = (HashSet::new(), Vec::new());
+    let mut id_of = |n: usize| {
+        let mut dump = Stacks { asked: Vec::new(), pc: 1 }.read(&[GS], false).unwrap();
+        dump.labels = vec![[("request".to_owned(), n.to_string())].into()];
+        labels_of(&mut known, &dump, &dump.goroutines[0], &Header::default(), &mut |e| said.push(e))
+    };
+    let first = id_of(0);
+    assert!((1..MAX_LABEL_SETS).all(|n| id_of(n) != 0));
+    assert_eq!((id_of(MAX_LABEL_SETS), id_of(MAX_LABEL_SETS + 1), id_of(0)), (0, 0, first));
+    let notes = said.iter().filter(|e| matches!(e, Event::Note(..))).count();
+    assert_eq!((notes, said.len()), (1, MAX_LABEL_SETS + 1));
+}
+
+#[test]
+fn one_that_settles_is_known_as_what_it_settled_to() {
+    // Its goid comes with the second read, and it runs by then.
+    let memory = fake(&[1], |n, words| {
+        if n == 3 {
+            put(words, 0, 17, status::RUNNABLE, 0);
+        }
+    });
+    let mut looker = Looker::new(layout(), ALLGS);
+    assert_eq!(look(&mut looker, &memory).0, [("seen", 17)]);
+    assert_eq!(look(&mut looker, &memory).0, []);
+}
