@@ -317,3 +317,25 @@ impl Dump {
         state
     }
 }
+
+/// A goroutine that waits and of which nothing else is known, for tests that set what they are about.
+#[cfg(test)]
+pub(crate) fn nobody(goid: u64) -> Goroutine {
+    Goroutine {
+        goid,
+        g: 0,
+        parent: None,
+        status: Status::Waiting,
+        reason: None,
+        since: Since::Unknown,
+        runtime_since: None,
+        gopc: 0,
+        start_pc: 0,
+        trace: Trace::Moving,
+        thread: None,
+        locked: false,
+        labels: None,
+        system: false,
+        waits_on: Vec::new(),
+    }
+}

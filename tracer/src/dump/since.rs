@@ -44,26 +44,10 @@ pub fn tell_since(goroutines: &mut [Goroutine], is_sure: impl Fn(&Goroutine) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::{Status, Trace};
+    use crate::dump::nobody;
 
     fn noted(ns: Option<u64>) -> Goroutine {
-        Goroutine {
-            goid: 1,
-            g: 0,
-            parent: None,
-            status: Status::Waiting,
-            reason: None,
-            since: Since::Exactly(1),
-            runtime_since: ns,
-            gopc: 0,
-            start_pc: 0,
-            trace: Trace::Moving,
-            thread: None,
-            locked: false,
-            labels: None,
-            system: false,
-            waits_on: Vec::new(),
-        }
+        Goroutine { since: Since::Exactly(1), runtime_since: ns, ..nobody(1) }
     }
 
     #[test]

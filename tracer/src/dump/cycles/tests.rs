@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dump::{Object, Since, Wait};
+use crate::dump::{Object, Wait, nobody};
 
 const LOCK: ObjectKind = ObjectKind::Mutex { locked: true, starving: false, waiters: 1 };
 const CHANNEL: ObjectKind = ObjectKind::Channel { len: 0, cap: 0, closed: false, elem_size: 8, timer: None };
@@ -10,21 +10,10 @@ const CHANNEL: ObjectKind = ObjectKind::Channel { len: 0, cap: 0, closed: false,
 /// Goroutines 1, 2, … by what they wait on; nothing: it runs. Each object in the heap.
 fn dump(objects: &[ObjectKind], waits: &[&[(u32, Side)]]) -> Dump {
     let goroutine = |(i, waits): (usize, &&[(u32, Side)])| Goroutine {
-        goid: i as u64 + 1,
-        g: 0,
-        parent: None,
         status: if waits.is_empty() { Status::Syscall } else { Status::Waiting },
-        reason: None,
-        since: Since::Unknown,
-        runtime_since: None,
-        gopc: 0,
-        start_pc: 0,
         trace: Trace::Whole(0),
-        thread: None,
-        locked: false,
-        labels: None,
-        system: false,
         waits_on: waits.iter().map(|(object, side)| Wait { object: *object, side: *side }).collect(),
+        ..nobody(i as u64 + 1)
     };
     let object =
         |(i, kind): (usize, &ObjectKind)| Object::new(0xc0_0000_0000 + 0x1000 * i as u64, kind.clone());

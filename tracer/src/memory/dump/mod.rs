@@ -13,11 +13,13 @@
 //! [`TRIES`] it is told as moving.
 
 pub mod again;
+mod elsewhere;
 pub mod holders;
 pub mod labels;
 pub mod network;
 pub mod objects;
 pub mod semaphores;
+mod stack;
 pub mod standing;
 pub mod suspects;
 pub mod waits;
@@ -27,22 +29,20 @@ use std::time::{Duration, Instant};
 
 use super::allgs::{self, AllGs};
 use super::g::{self, G};
-use super::walk::{self, Code, Start};
+use super::walk::{self, Code};
 use super::{Area, MemoryError, ReadMemory};
-use crate::dump::{
-    Broken, Counts, Goroutine, Object, ObjectKind, Side, Since, Stack, Status, Trace, Wait, tell_since,
-};
+use crate::dump::{Broken, Counts, Goroutine, Object, Side, Since, Stack, Status, Trace, Wait, tell_since};
 use crate::event::status;
 use crate::gobin::Layout;
 use network::Descriptors;
+use stack::{Window, start, word};
 use standing::Standing;
 use waits::{Found, Reason, Waits};
 
 /// Goroutines read together: few enough that the reads before and after are close, enough to share the system calls.
 const BATCH: usize = 64;
-/// A stack that is longer is read by itself, as the walk comes there: this much, then pieces of [`MORE`].
+/// A stack that is longer is read by itself, as the walk comes there: this much, then larger pieces.
 const FIRST: u64 = 4 << 10;
-const MORE: u64 = 64 << 10;
 /// A goroutine cannot leave a processor 256 times in that.
 const SHORT: Duration = Duration::from_micros(20);
 /// How often one that does not hold still is read.
@@ -463,98 +463,6 @@ impl<'r, 'a> Reader<'r, 'a> {
         Wait { object: at, side: found.side }
     }
 
-    /// Two later reads show it parked as when its stack was read.
-    fn parked_still(&self, i: usize, before: &G, after: &G) -> bool {
-        let was = &self.read.goroutines[i];
-        let same = |g: &G| (g.goid, g.status(), Some(g.reason)) == (was.goid, status::WAITING, was.reason);
-        same(before) && same(after) && (before.sp, before.pc) == (after.sp, after.pc)
-    }
-
-    /// What those wait for that wait for the network.
-    fn find_descriptors(&mut self) -> Result<(), MemoryError> {
-        let Some(descriptors) = self.source.descriptors else { return Ok(()) };
-        let network = |g: &Goroutine| {
-            let reason = g.reason.and_then(|r| self.source.reasons.get(usize::from(r)));
-            g.status == Status::Waiting && reason == Some(&Reason::Network)
-        };
-        let waiting: Vec<usize> =
-            self.read.goroutines.iter().enumerate().filter(|(_, g)| network(g)).map(|(i, _)| i).collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut before = HashMap::new();
-        for &i in &waiting {
-            before.extend(self.one(self.read.goroutines[i].g)?.map(|(_, g)| (i, g)));
-        }
-        let gs = waiting.iter().map(|i| self.read.goroutines[*i].g).collect();
-        let polled = match descriptors.polled() {
-            Ok(polled) => polled,
-            Err(why) => {
-                self.read.descriptors_unknown = Some(why);
-                return Ok(());
-            }
-        };
-        let found = network::waiters(self.source.memory, &polled, &gs)?;
-        let fds: Vec<u32> = found.values().map(|(fd, _)| *fd).collect();
-        let peers = descriptors.peers(&fds);
-        for i in waiting {
-            let addr = self.read.goroutines[i].g;
-            let (Some(before), Some((fd, at))) = (before.get(&i), found.get(&addr)) else { continue };
-            if self.one(addr)?.is_some_and(|(_, after)| self.parked_still(i, before, &after)) {
-                let kind = ObjectKind::Descriptor { fd: *fd, peer: peers.get(fd).cloned() };
-                let wait = self.object(Found { addr: *at, kind, side: Side::Wait });
-                self.read.goroutines[i].waits_on = vec![wait];
-            }
-        }
-        Ok(())
-    }
-
-    /// Before Go 1.26 a goroutine does not tell which semaphore or condition it waits on: the runtime's table and its stack do.
-    fn find_semaphores(&mut self) -> Result<(), MemoryError> {
-        let (memory, layout) = (self.source.memory, self.source.layout);
-        let reason = |g: &Goroutine| {
-            let reason = g.reason.and_then(|r| self.source.reasons.get(usize::from(r)));
-            reason.copied().filter(|r| matches!(r, Reason::Semaphore | Reason::Cond))
-        };
-        let wanted: Vec<(usize, Reason)> =
-            self.read.goroutines.iter().enumerate().filter_map(|(i, g)| Some((i, reason(g)?))).collect();
-        // All g's before the table and the lists, and all after them: what these tell is of a time between.
-        let mut before = Vec::with_capacity(wanted.len());
-        for (i, reason) in wanted {
-            if let Some((bytes, g)) = self.one(self.read.goroutines[i].g)? {
-                before.push((i, reason, g::sum(&bytes), (g.addr, g.sp, g.hi)));
-            }
-        }
-        let any = before.iter().any(|(_, r, ..)| *r == Reason::Semaphore);
-        let table = match self.source.semtable.filter(|_| any) {
-            Some(semtable) => semaphores::waiters(memory, &layout.sudog, semtable)?,
-            None => HashMap::new(),
-        };
-        let mut lists = semaphores::Lists::default();
-        let mut found = Vec::new();
-        for (i, reason, sum, at) in before {
-            let addr = match reason {
-                Reason::Cond => lists.cond_of(memory, &layout.sudog, at)?,
-                _ => table.get(&at.0).copied(),
-            };
-            found.extend(addr.map(|addr| (i, reason, sum, addr)));
-        }
-        for (i, reason, before, addr) in found {
-            let kind = match reason {
-                Reason::Cond => waits::cond(memory, addr)?,
-                _ => waits::semaphore(memory, addr)?,
-            };
-            let (Some(kind), Some((bytes, g))) = (kind, self.one(self.read.goroutines[i].g)?) else {
-                continue;
-            };
-            if g::sum(&bytes) == before && self.parked_still(i, &g, &g) {
-                let wait = self.object(Found { addr, kind, side: Side::Wait });
-                self.read.goroutines[i].waits_on = vec![wait];
-            }
-        }
-        Ok(())
-    }
-
     fn stack(&mut self, stack: Stack) -> u32 {
         if let Some(known) = self.known.get(&stack) {
             return *known;
@@ -633,50 +541,6 @@ impl<'r, 'a> Reader<'r, 'a> {
         };
         self.threads.insert(m, id);
         Ok(id)
-    }
-}
-
-/// Where the stack of a goroutine begins that is not on a processor. Nothing, too, where the bounds cannot be.
-fn start(g: &G) -> Option<Start> {
-    let (pc, sp) = match g.status() {
-        status::SYSCALL => (g.syscallpc, g.syscallsp),
-        status::RUNNABLE | status::WAITING | status::PREEMPTED | status::LEAKED => (g.pc, g.sp),
-        _ => return None,
-    };
-    let fits = g.lo <= sp && sp < g.hi && sp % 8 == 0 && pc != 0;
-    fits.then_some(Start { pc, sp, lo: g.lo, hi: g.hi })
-}
-
-fn word(bytes: &[u8], at: u64) -> Option<u64> {
-    let at = usize::try_from(at).ok()?;
-    let word = bytes.get(at..at.checked_add(8)?)?;
-    Some(u64::from_le_bytes(word.try_into().ok()?))
-}
-
-/// A stack, copied piece by piece as the walk comes there.
-struct Window<'m> {
-    memory: &'m dyn ReadMemory,
-    hi: u64,
-    from: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'m> Window<'m> {
-    fn new(memory: &'m dyn ReadMemory, start: Start) -> Self {
-        Self { memory, hi: start.hi, from: start.sp, bytes: Vec::new() }
-    }
-
-    fn word(&mut self, at: u64) -> Option<u64> {
-        if let Some(word) = word(&self.bytes, at.checked_sub(self.from)?) {
-            return Some(word);
-        }
-        // The walk goes upwards only; what a large frame skips is not read.
-        let first = self.bytes.is_empty() && at - self.from < FIRST - 8;
-        self.from = if first { self.from } else { at };
-        let len = self.hi.checked_sub(self.from)?.min(if first { FIRST } else { MORE });
-        self.bytes.resize(len as usize, 0);
-        self.memory.read(self.from, &mut self.bytes).ok()?;
-        word(&self.bytes, at - self.from)
     }
 }
 

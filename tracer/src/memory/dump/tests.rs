@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::*;
-use crate::dump::{Fires, Pc};
+use crate::dump::{Fires, ObjectKind, Pc};
 use crate::gobin::TimerLayout;
 use crate::memory::walk::{Passage, Step};
 
@@ -106,21 +106,24 @@ fn memory(goroutines: &[(u64, u32)], on_read: impl Fn(u32, u64, &mut Words) + 's
     Fake { words: RefCell::new(words), reads: Cell::new(0), on_read: Box::new(on_read) }
 }
 
-fn dump_of(memory: &Fake) -> Read {
-    let source = Source {
+fn source<'a>(memory: &'a Fake, layout: &'a Layout, reasons: &'a [Reason]) -> Source<'a> {
+    Source {
         memory,
-        layout: &layout(),
+        layout,
         allgs: ALLGS,
         now: Some(1_000),
         goid_is_late: false,
         labels: labels::Form::List,
-        reasons: &[],
+        reasons,
         semtable: None,
         descriptors: None,
         standing: None,
         is_system: &|_| false,
-    };
-    read(&source, &mut Functions, &mut |_, _| {}).unwrap()
+    }
+}
+
+fn dump_of(memory: &Fake) -> Read {
+    read(&source(memory, &layout(), &[]), &mut Functions, &mut |_, _| {}).unwrap()
 }
 
 fn traces(read: &Read) -> Vec<(u64, Trace)> {
@@ -335,19 +338,8 @@ fn cases_in_all_are_limited_and_those_left_out_are_counted() {
 }
 
 fn look_at(memory: &Fake, looker: &mut again::Looker) -> again::Changes {
-    let source = Source {
-        memory,
-        layout: &layout(),
-        allgs: ALLGS,
-        now: Some(1_000),
-        goid_is_late: false,
-        labels: labels::Form::List,
-        reasons: &[Reason::Sleep, Reason::Coroutine],
-        semtable: None,
-        descriptors: None,
-        standing: None,
-        is_system: &|_| false,
-    };
+    let layout = layout();
+    let source = source(memory, &layout, &[Reason::Sleep, Reason::Coroutine]);
     looker.look(&source, &mut Functions, &mut |_, _| {}).unwrap()
 }
 

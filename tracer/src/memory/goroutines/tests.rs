@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::dump::{LeftOut, Object, ObjectKind, Pc, Side, Since, Wait};
+use crate::dump::{LeftOut, Object, ObjectKind, Pc, Side, Wait, nobody};
 
 const ALLGS: u64 = 0x5000;
 const ARRAY: u64 = 0x10_0000;
@@ -219,21 +219,12 @@ impl Detail for Stacks {
         self.asked.push((addrs.to_vec(), ask));
         let channel = ObjectKind::Channel { len: 0, cap: 0, closed: false, elem_size: 8, timer: None };
         let goroutine = |(i, addr): (usize, &u64)| Goroutine {
-            goid: (addr - GS) / G_SIZE * 16 + 1,
             g: *addr,
-            parent: None,
-            status: Status::Waiting,
             reason: Some(7),
-            since: Since::Unknown,
-            runtime_since: None,
-            gopc: 0,
-            start_pc: 0,
             trace: Trace::Whole(0),
-            thread: None,
-            locked: false,
             labels: (i == 0).then_some(0),
-            system: false,
             waits_on: vec![Wait { object: i as u32, side: Side::Send }],
+            ..nobody((addr - GS) / G_SIZE * 16 + 1)
         };
         Ok(Dump {
             goroutines: addrs.iter().enumerate().map(goroutine).collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::dump::cycles::{Cycle, Step};
 use crate::dump::{
     About, Broken, Counts, Dump, Fires, Goroutine, LeftOut, Object, ObjectKind, Origin, Pc, Place, Places,
-    Side, Since, Stack, Status, Trace, Wait,
+    Side, Since, Stack, Status, Trace, Wait, nobody,
 };
 use crate::event::message::{Frame, Note};
 
@@ -158,21 +158,13 @@ fn ticks(fires: Fires) -> ObjectKind {
 /// Waits whole on the first stack.
 fn goroutine(goid: u64) -> Goroutine {
     Goroutine {
-        goid,
         g: 0xc000_0000_0000 + goid * 0x400,
         parent: Some(1),
-        status: Status::Waiting,
         reason: Some(1),
-        since: Since::Unknown,
-        runtime_since: None,
         gopc: CREATE_MAIN,
         start_pc: START_WORKER,
         trace: Trace::Whole(0),
-        thread: None,
-        locked: false,
-        labels: None,
-        system: false,
-        waits_on: vec![],
+        ..nobody(goid)
     }
 }
 
