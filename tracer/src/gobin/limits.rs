@@ -43,9 +43,8 @@ pub const MAX_FRAMES_TEXT: usize = 128 * 1024;
 pub const MAX_DEPTH: usize = 256;
 /// Pairs in one pc table: 13,832.
 pub const MAX_PAIRS: usize = 1 << 20;
-/// Pairs walked for the frames of one address: each of its functions' tables has at most 13,832, and a few are walked for
-/// each inlined frame.
-pub const MAX_PAIRS_PER_PC: usize = 1 << 18;
+/// Pairs walked for the frames of one address: 22,053, at the last address of any of its functions.
+pub const MAX_PAIRS_PER_PC: usize = 160_000;
 /// Pairs walked to see what is inlined into a wrapper, which has at most 4096 bytes.
 pub const MAX_ROOT_PAIRS: usize = 1 << 16;
 /// Functions and pairs walked in the search for inlined copies: 714,961.
