@@ -25,6 +25,8 @@ const MANY: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Odd, so that there is a middle one.
 const ROUNDS: usize = 3;
 const LOOKS: usize = 7;
+/// How often a dump is compared with no tool and with a tool that only computes, each for as long.
+const PAIRS: usize = 15;
 /// Nobody waits longer for a dump.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,10 @@ struct Felt {
 
 #[derive(Clone, Copy)]
 enum Tool {
-    Nothing,
+    /// Nothing, for so long.
+    Nothing(Duration),
+    /// A thread that only computes, for so long.
+    Computes(Duration),
     Gostray,
     Debug2,
     Debug1,
@@ -51,7 +56,7 @@ enum Tool {
 }
 
 const TOOLS: [(Tool, &str); 5] = [
-    (Tool::Nothing, "no tool"),
+    (Tool::Nothing(Duration::from_millis(500)), "no tool"),
     (Tool::Gostray, "`gostray dump`"),
     (Tool::Debug2, "its `debug=2`"),
     (Tool::Debug1, "its `debug=1`"),
@@ -104,6 +109,39 @@ fn beside(executable: &Path, many: usize, delve: &Path) -> Result<()> {
     row("longest gap, ms", &|f| Some(f.gap));
     row("slowest answer, ms", &|f| Some(f.latency));
     row("memory, MB", &|f| Some(f.memory));
+    println!();
+    pairs(&program, &address, delve)
+}
+
+/// A dump, and for as long as it took no tool, and one that only computes. Of each three it is counted whether the dump's gap was
+/// the longer one: of two that are the same, each is in half of them.
+fn pairs(program: &Running, address: &str, delve: &Path) -> Result<()> {
+    let mut all: [Vec<Felt>; 3] = Default::default();
+    for _ in 0..PAIRS {
+        let dump = measured(Tool::Gostray, program.pid(), address, delve)?;
+        let time = Duration::from_secs_f64(dump.wall.context("a dump that does not end")? / 1e3);
+        let others = [Tool::Nothing(time), Tool::Computes(time)];
+        all[0].push(dump);
+        for (tool, felt) in others.into_iter().zip(&mut all[1..]) {
+            felt.push(measured(tool, program.pid(), address, delve)?);
+        }
+    }
+    println!(
+        "| {PAIRS} times, each as long as the dump | `gostray dump` | no tool | it was longer | a loop that computes | it was longer |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (what, value) in
+        [("longest gap, ms", (|f| f.gap) as fn(&Felt) -> f64), ("slowest answer, ms", |f| f.latency)]
+    {
+        let [dump, nothing, computes] =
+            all.each_ref().map(|felt| felt.iter().map(value).collect::<Vec<f64>>());
+        let longer = |than: &[f64]| dump.iter().zip(than).filter(|(a, b)| a > b).count();
+        let (of_nothing, of_computes) = (longer(&nothing), longer(&computes));
+        let [dump, nothing, computes] = [dump.clone(), nothing, computes].map(shown);
+        println!(
+            "| {what} | {dump} | {nothing} | {of_nothing} of {PAIRS} | {computes} | {of_computes} of {PAIRS} |"
+        );
+    }
     Ok(())
 }
 
@@ -181,9 +219,16 @@ struct Ran {
 fn run(tool: Tool, pid: u32, address: &str, delve: &Path) -> Result<Ran> {
     let room = std::env::temp_dir().join(format!("gostray-bench-{}", std::process::id()));
     let ran = match tool {
-        Tool::Nothing => {
-            std::thread::sleep(Duration::from_millis(500));
-            Ok(Ran { wall: Some(Duration::from_millis(500)), memory: Some(0.0) })
+        Tool::Nothing(time) => {
+            std::thread::sleep(time);
+            Ok(Ran { wall: Some(time), memory: Some(0.0) })
+        }
+        Tool::Computes(time) => {
+            let begin = Instant::now();
+            while begin.elapsed() < time {
+                std::hint::spin_loop();
+            }
+            Ok(Ran { wall: Some(time), memory: Some(0.0) })
         }
         Tool::Debug2 => endpoint(address, "/debug/pprof/goroutine?debug=2", &room),
         Tool::Debug1 => endpoint(address, "/debug/pprof/goroutine?debug=1", &room),
@@ -202,7 +247,10 @@ fn run(tool: Tool, pid: u32, address: &str, delve: &Path) -> Result<Ran> {
     let ran = ran?;
     // A dump that was not made costs nothing.
     let size = std::fs::metadata(&room).map_or(0, |m| m.len());
-    ensure!(ran.wall.is_none() || matches!(tool, Tool::Nothing) || size > 1_000, "{size} bytes of dump");
+    ensure!(
+        ran.wall.is_none() || matches!(tool, Tool::Nothing(_) | Tool::Computes(_)) || size > 1_000,
+        "{size} bytes of dump"
+    );
     std::fs::remove_file(&room).ok();
     Ok(ran)
 }

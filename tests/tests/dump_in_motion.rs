@@ -26,6 +26,7 @@ struct Seen {
     unsettled: u64,
     unreadable: u64,
     retries: u64,
+    doubted: u64,
     by_state: BTreeMap<String, u64>,
 }
 
@@ -35,6 +36,7 @@ impl Seen {
         self.unsettled += dump.counts.unsettled;
         self.unreadable += dump.counts.unreadable;
         self.retries += dump.counts.retries;
+        self.doubted += dump.counts.doubted;
         for g in &dump.goroutines {
             match &g.trace {
                 Trace::Whole(_) => {

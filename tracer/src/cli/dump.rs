@@ -72,6 +72,7 @@ pub struct Args {
     ///                started or of the one with the `go` statement
     /// state=TEXT     part of the status (running, syscall, …) or of the wait reason (chan send,
     ///                select, …)
+    /// reason=TEXT    part of the wait reason alone
     /// created=TEXT   part of the `go` statement's function or file:line
     /// label.KEY=TEXT its pprof label KEY is TEXT
     /// id=N           its id

@@ -345,10 +345,17 @@ impl<'d> Graph<'d> {
         let objects = (0..part.objects.len() as u32).map(Node::Object);
         let nodes: Vec<Node> = goroutines.chain(objects).filter(|n| part.has(*n)).collect();
         let mut graph: DiGraph<Node, (), u32> = DiGraph::with_capacity(nodes.len(), nodes.len());
-        let index: HashMap<Node, NodeIndex> = nodes.iter().map(|n| (*n, graph.add_node(*n))).collect();
+        let at = |node: Node| match node {
+            Node::Goroutine(g) => g as usize,
+            Node::Object(o) => part.goroutines.len() + o as usize,
+        };
+        let mut index = vec![NodeIndex::end(); part.goroutines.len() + part.objects.len()];
+        for node in &nodes {
+            index[at(*node)] = graph.add_node(*node);
+        }
         for node in &nodes {
             for next in self.next(part, *node) {
-                graph.add_edge(index[node], index[&next], ());
+                graph.add_edge(index[at(*node)], index[at(next)], ());
             }
         }
         let mut sets = kosaraju_scc(&graph);

@@ -24,6 +24,8 @@ enum What {
     Function(String),
     /// Part of the status or the wait reason.
     State(String),
+    /// Part of the wait reason; who does not wait has none.
+    Reason(String),
     /// Known to wait for longer, nanoseconds.
     Older(u64),
     /// Not known to wait for so long.
@@ -39,7 +41,7 @@ enum What {
 pub enum FilterError {
     #[error("there is nothing to compare with; it is `KEY=TEXT`, `KEY!=TEXT`, `age>TIME` or `age<TIME`")]
     NoOperator,
-    #[error("`{0}` is not known; it is function, state, age, label.KEY, id or created")]
+    #[error("`{0}` is not known; it is function, state, reason, age, label.KEY, id or created")]
     Key(String),
     #[error("`{key}` is compared by {by}, not by `{op}`")]
     Operator { key: String, by: &'static str, op: &'static str },
@@ -80,6 +82,7 @@ impl FromStr for Filter {
         let what = match key {
             "function" => What::Function(texts()?),
             "state" => What::State(texts()?),
+            "reason" => What::Reason(texts()?),
             "created" => What::Created(texts()?),
             "age" => {
                 only(&["<", ">"], "`<` or `>`")?;
@@ -156,6 +159,7 @@ impl<'d> Matcher<'d> {
                     || g.trace.stack().is_some_and(|s| self.stacks.get(s as usize).copied().unwrap_or(false))
             }
             What::State(text) => g.status.name().contains(text.as_str()) || dump.state(g).contains(text),
+            What::Reason(text) => dump.reason(g).is_some_and(|reason| reason.contains(text)),
             What::Older(ns) => g.since.ns().is_some_and(|since| since > *ns),
             What::Younger(ns) => g.since.ns().is_none_or(|since| since < *ns),
             What::Label(key, value) => {

@@ -92,6 +92,8 @@ pub struct Counts {
     pub unsettled: u64,
     /// Walks that had to be made again because the goroutine had run in between.
     pub retries: u64,
+    /// Stacks, the same each time they were read, of which a saved frame pointer leads elsewhere than the walk.
+    pub doubted: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

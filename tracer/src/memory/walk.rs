@@ -1,11 +1,11 @@
 //! Walks a goroutine's stack the way the runtime does: by how far each function says it has moved the stack pointer
-//! (pclntab, `pcsp`), from frame to frame. Frame pointers are not asked: they leave out callers of functions that were
-//! preempted in their prologue or have no frame, and hand-written assembly uses their register for other things.
+//! (pclntab, `pcsp`), from frame to frame. Frame pointers only check that ([`Chain`]): they leave out callers of functions
+//! that were preempted in their prologue or have no frame, and hand-written assembly uses their register for other things.
 //!
 //! Rules as in `runtime/traceback.go` (`unwinder`; Go 1.19 to 1.27): the return address is at `sp + delta`, the
 //! caller's stack pointer 8 bytes above it (amd64); the stack ends at a function marked as one that ends stacks.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::dump::{Broken, LeftOut, Pc, Stack};
 use crate::gobin::GoBinary;
@@ -63,7 +63,7 @@ const MAX_KNOWN: usize = 1 << 18;
 
 impl<'b, 'd> Functions<'b, 'd> {
     pub fn new(binary: &'b GoBinary<'d>, load_bias: u64) -> Self {
-        Self { binary, load_bias, known: HashMap::new() }
+        Self { binary, load_bias, known: HashMap::default() }
     }
 
     fn look_up(&self, pc: u64) -> Result<Step, Broken> {
@@ -118,13 +118,19 @@ pub struct Start {
     pub hi: u64,
 }
 
-/// Walks from `start` outwards. `word` gives the word at an address of the stack. What was walked is right as far as it
-/// goes; with a reason where it did not come to the stack's end.
-pub fn walk(
-    code: &mut dyn Code,
-    start: Start,
-    word: &mut dyn FnMut(u64) -> Option<u64>,
-) -> (Stack, Option<Broken>) {
+/// What a walk came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Right as far as it goes.
+    pub stack: Stack,
+    /// Why it did not come to the stack's end.
+    pub broken: Option<Broken>,
+    /// A frame pointer leads elsewhere than to a frame that was walked.
+    pub doubted: bool,
+}
+
+/// Walks from `start` outwards. `word` gives the word at an address of the stack.
+pub fn walk(code: &mut dyn Code, start: Start, word: &mut dyn FnMut(u64) -> Option<u64>) -> Walked {
     walk_from(code, start, false, word)
 }
 
@@ -134,10 +140,34 @@ pub fn walk_from(
     start: Start,
     exact: bool,
     word: &mut dyn FnMut(u64) -> Option<u64>,
-) -> (Stack, Option<Broken>) {
+) -> Walked {
     let mut frames = Frames::default();
-    let broken = frames_from(code, start, exact, word, &mut frames).err();
-    (frames.finish(), broken)
+    let mut chain = Chain::default();
+    let broken = frames_from(code, start, exact, word, &mut frames, &mut chain).err();
+    Walked { stack: frames.finish(), broken, doubted: chain.differs }
+}
+
+/// The frame pointers that functions save below their return addresses: each leads to where a caller has saved its own.
+/// Not each function saves one, so a pointer may lead past frames; never to a place between them.
+#[derive(Debug, Default)]
+struct Chain {
+    /// Where the next one should be; absent where it is not known.
+    next: Option<u64>,
+    differs: bool,
+}
+
+impl Chain {
+    /// A frame has its return address at `at`, and below it a word that may be its caller's frame pointer.
+    fn frame(&mut self, at: u64, hi: u64, word: &mut dyn FnMut(u64) -> Option<u64>) {
+        let slot = at - 8;
+        match self.next {
+            Some(next) if slot < next => return,
+            Some(next) if slot > next => self.differs = true,
+            _ => {}
+        }
+        // 0 where a stack begins; anything where C has called.
+        self.next = word(slot).filter(|next| slot < *next && *next < hi && next.is_multiple_of(8));
+    }
 }
 
 fn frames_from(
@@ -146,6 +176,7 @@ fn frames_from(
     mut interrupted: bool,
     word: &mut dyn FnMut(u64) -> Option<u64>,
     frames: &mut Frames,
+    chain: &mut Chain,
 ) -> Result<(), Broken> {
     let Start { mut pc, mut sp, lo, hi } = start;
     loop {
@@ -161,6 +192,9 @@ fn frames_from(
         let at = sp.checked_add(step.delta.into()).ok_or(Broken::OutOfBounds)?;
         if at < lo || at.checked_add(8).is_none_or(|end| end > hi) || at % 8 != 0 {
             return Err(Broken::OutOfBounds);
+        }
+        if step.delta > 0 {
+            chain.frame(at, hi, word);
         }
         pc = word(at).ok_or(Broken::Unreadable)?;
         sp = at + 8;

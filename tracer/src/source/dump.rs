@@ -1,5 +1,6 @@
 //! A dump of a live process or of a core: every goroutine as it is, and what its program counters mean.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -183,9 +184,16 @@ impl<'s> Looks<'s> {
             self.reasons = self.wait_reasons.iter().map(|name| Reason::of(name)).collect();
         }
         let version = subject.binary.version();
+        // Neighbours are alike.
+        let last = Cell::new((0, false));
         let starts_system = |start_pc: u64| {
-            let linked = start_pc.wrapping_sub(subject.load_bias);
-            subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name))
+            if last.get().0 != start_pc {
+                let linked = start_pc.wrapping_sub(subject.load_bias);
+                let system =
+                    subject.binary.functions().by_pc(linked).is_some_and(|f| is_system_start(f.name));
+                last.set((start_pc, system));
+            }
+            last.get().1
         };
         let standing = match subject.moment {
             Moment::Now => None,

@@ -23,6 +23,9 @@ fn each_kind() {
     assert_eq!(ids(&["function!=main."]), [2]);
     assert_eq!(ids(&["state=Mutex"]), [20, 21]);
     assert_eq!(ids(&["state=running"]), [30]);
+    assert_eq!(ids(&["reason=Mutex"]), [20, 21]);
+    assert_eq!(ids(&["reason=running"]), [0u64; 0]);
+    assert_eq!(ids(&["reason=(leaked)"]), [0u64; 0], "which is no reason");
     assert_eq!(ids(&["state!=waiting"]), [1, 30, 31, 33, 34]);
     assert_eq!(ids(&["state=wait reason 77"]), [23]);
     assert_eq!(ids(&["state=send (leaked)"]), [34], "as it is shown");
@@ -76,7 +79,7 @@ fn what_is_no_filter_is_told_so() {
         ("", "there is nothing to compare with"),
         ("select", "there is nothing to compare with"),
         ("state!select", "there is nothing to compare with"),
-        ("status=select", "`status` is not known; it is function, state,"),
+        ("status=select", "`status` is not known; it is function, state, reason,"),
         ("age=5m", "`age` is compared by `<` or `>`, not by `=`"),
         ("age>", "there is no text after `>`"),
         ("age>5", "`5` is not a time"),

@@ -1,6 +1,6 @@
 //! Who has the address of an object on its stack: who may be to end a wait.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::super::g::{self, G};
 use super::super::walk::Code;
@@ -38,13 +38,10 @@ pub fn holders(
     dump: &mut Dump,
 ) -> Result<Found, MemoryError> {
     let mut found = Found::default();
-    let mut by_addr: HashMap<u64, u32> = HashMap::new();
-    for (at, object) in dump.objects.iter().enumerate().filter(|(_, o)| o.addr != 0) {
-        by_addr.entry(object.addr).or_insert(at as u32);
-    }
-    let (Some(least), Some(most)) = (by_addr.keys().min().copied(), by_addr.keys().max().copied()) else {
+    let objects = Addresses::of(dump);
+    if objects.at.is_empty() {
         return Ok(found);
-    };
+    }
     let size = g::window(layout);
     let (mut gs, mut stacks) = (Vec::new(), Vec::new());
     for first in (0..dump.goroutines.len()).step_by(BATCH) {
@@ -81,9 +78,7 @@ pub fn holders(
             let own = own_frames(code, dump, was, read[i].as_ref(), areas[i].addr, bytes);
             let mut hits: Vec<(u32, Has)> = Vec::new();
             for (n, word) in bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).enumerate() {
-                let Some(at) = by_addr.get(&word).copied().filter(|_| (least..=most).contains(&word)) else {
-                    continue;
-                };
+                let Some(at) = objects.at(word) else { continue };
                 let waits = was.waits_on.iter().any(|wait| wait.object == at);
                 if !sure {
                     hits.push((at, Has::Perhaps));
@@ -118,6 +113,43 @@ pub fn holders(
 }
 
 const NOTHING: Area = Area { addr: 0, len: 0 };
+
+/// Where the objects are. Nearly every word that it is asked for is none of them.
+struct Addresses {
+    at: HashMap<u64, u32>,
+    /// A bit for some of the addresses each: where it is not set, there is none.
+    some: Vec<u64>,
+    /// There are 2 to the power of that many.
+    bits: u32,
+}
+
+impl Addresses {
+    fn of(dump: &Dump) -> Self {
+        // 16 for each object; 32 KB, which a processor keeps at hand, to 2 MB.
+        let bits = (dump.objects.len() * 16).next_power_of_two().ilog2().clamp(18, 24);
+        let mut addresses = Self { at: HashMap::default(), some: vec![0; 1 << (bits - 6)], bits };
+        for (at, object) in dump.objects.iter().enumerate().filter(|(_, o)| o.addr != 0) {
+            addresses.at.entry(object.addr).or_insert(at as u32);
+            let (word, bit) = addresses.bit(object.addr);
+            addresses.some[word] |= bit;
+        }
+        addresses
+    }
+
+    fn bit(&self, addr: u64) -> (usize, u64) {
+        // Fibonacci hashing: neighbours are far from each other.
+        let bit = addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.bits);
+        ((bit >> 6) as usize, 1 << (bit & 63))
+    }
+
+    fn at(&self, addr: u64) -> Option<u32> {
+        let (word, bit) = self.bit(addr);
+        if self.some[word] & bit == 0 {
+            return None;
+        }
+        self.at.get(&addr).copied()
+    }
+}
 
 /// What of a stack is searched, and whether that is all of it, and stays as it is.
 pub(super) struct Searched {

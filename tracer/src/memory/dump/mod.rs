@@ -7,7 +7,8 @@
 //!   elsewhere. So all bytes of the g are read before and after the stack, and must be the same.
 //! - 256 rounds take a goroutine longer than [`SHORT`]. Where the reads took longer, the stack is copied once more, and
 //!   must be the same too; not so where a collection has noted that the goroutine waits, which goes when it runs. Coroutine switches and system calls do not count rounds: their stacks are copied twice more.
-//! - The walk must come to the frame that ends a stack, through functions of the program only.
+//! - The walk must come to the frame that ends a stack, through functions of the program only; where a frame pointer
+//!   contradicts it, the stack is copied once more.
 //!
 //! A goroutine that is never twice the same is read again, by itself, which takes a microsecond or two; after
 //! [`TRIES`] it is told as moving.
@@ -24,12 +25,14 @@ pub mod standing;
 pub mod suspects;
 pub mod waits;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
+
+use foldhash::HashMap;
 
 use super::allgs::{self, AllGs};
 use super::g::{self, G};
-use super::walk::{self, Code};
+use super::walk::{self, Code, Walked};
 use super::{Area, MemoryError, ReadMemory};
 use crate::dump::{Broken, Counts, Goroutine, Object, Side, Since, Stack, Status, Trace, Wait, tell_since};
 use crate::event::status;
@@ -185,8 +188,6 @@ enum Once {
     Unreadable,
 }
 
-type Walked = (Stack, Option<Broken>);
-
 impl<'r, 'a> Reader<'r, 'a> {
     fn new(source: &'r Source<'a>, code: &'r mut dyn Code, tables: Tables) -> Self {
         let Tables { stacks, known, objects, objects_at, labels, labels_known } = tables;
@@ -196,10 +197,10 @@ impl<'r, 'a> Reader<'r, 'a> {
             size: g::window(source.layout),
             read: Read { stacks, objects, labels, ..Read::default() },
             known,
-            threads: HashMap::new(),
+            threads: HashMap::default(),
             objects: objects_at,
             labels: labels_known,
-            labels_at: HashMap::new(),
+            labels_at: HashMap::default(),
             waits: Waits::new(source.now),
             rooms: Rooms::default(),
             lost: Vec::new(),
@@ -298,7 +299,11 @@ impl<'r, 'a> Reader<'r, 'a> {
             match (start(&g), found[i].take()) {
                 (Some(s), Some(found)) if held && sure && plain && stack_ok[i] && s.hi - s.sp <= FIRST => {
                     let walked = walk::walk(self.code, s, &mut |at| word(stack, at.checked_sub(s.sp)?));
-                    self.add(g, Some(walked), found)?;
+                    if walked.doubted {
+                        self.alone(addrs[i])?;
+                    } else {
+                        self.add(g, Some(walked), found)?;
+                    }
                 }
                 (None, _) if held && g.status() == status::RUNNING && self.source.standing.is_none() => {
                     self.add(g, None, Vec::new())?;
@@ -398,7 +403,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             let copies = match g.status() {
                 status::SYSCALL => 2,
                 _ if self.is_coroutine(&g) => 2,
-                _ => usize::from(begun.elapsed() > SHORT),
+                _ => usize::from(begun.elapsed() > SHORT || walked.as_ref().is_some_and(|w| w.doubted)),
             };
             for _ in 0..copies {
                 let mut again = Window::new(self.source.memory, start);
@@ -436,10 +441,13 @@ impl<'r, 'a> Reader<'r, 'a> {
         let trace = match walked {
             None if g.status() == status::RUNNING => Trace::Running,
             None => Trace::None { because: Broken::OutOfBounds },
-            Some((stack, Some(because))) if stack.pcs.is_empty() => Trace::None { because },
-            Some((stack, because)) => {
+            Some(Walked { stack, broken: Some(because), .. }) if stack.pcs.is_empty() => {
+                Trace::None { because }
+            }
+            Some(Walked { stack, broken, doubted }) => {
+                self.read.counts.doubted += u64::from(doubted);
                 let stack = self.stack(stack);
-                because.map_or(Trace::Whole(stack), |because| Trace::Partial { stack, because })
+                broken.map_or(Trace::Whole(stack), |because| Trace::Partial { stack, because })
             }
         };
         let waits_on = found.into_iter().map(|found| self.object(found)).collect();

@@ -12,15 +12,15 @@ use crate::gobin::Layout;
 /// Says of each semaphore and condition what it is part of, and what state that is in; several semaphores of one
 /// RWMutex become one object. Those whose waiters have moved on since stay semaphores.
 pub fn refine(memory: &dyn ReadMemory, layout: &Layout, dump: &mut Dump) -> Result<(), MemoryError> {
-    let mut waiter: HashMap<u32, usize> = HashMap::new();
+    let mut waiters: Vec<Option<usize>> = vec![None; dump.objects.len()];
     for (i, g) in dump.goroutines.iter().enumerate() {
-        g.waits_on.iter().for_each(|wait| _ = waiter.entry(wait.object).or_insert(i));
+        g.waits_on.iter().for_each(|wait| _ = waiters[wait.object as usize].get_or_insert(i));
     }
-    for (at, object) in dump.objects.iter_mut().enumerate() {
+    for (object, waiter) in dump.objects.iter_mut().zip(waiters) {
         if !matches!(object.kind, ObjectKind::Semaphore { .. } | ObjectKind::Cond { .. }) {
             continue;
         }
-        let Some(g) = waiter.get(&(at as u32)).map(|i| &dump.goroutines[*i]) else { continue };
+        let Some(g) = waiter.map(|i| &dump.goroutines[i]) else { continue };
         let pcs = g.trace.stack().map_or(&[][..], |stack| &dump.stacks[stack as usize].pcs);
         let frames = pcs.iter().flat_map(|pc| dump.places.at(*pc).map_or(&[][..], |place| &place.frames));
         let owner = Owner::of(frames.map(|f| f.function.as_str()));

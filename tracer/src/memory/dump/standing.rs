@@ -10,10 +10,10 @@ use std::collections::HashMap;
 
 use super::super::core::Registers;
 use super::super::g::G;
-use super::super::walk::{self, Code, Passage, Start};
+use super::super::walk::{self, Code, Passage, Start, Walked};
 use super::super::{MemoryError, ReadMemory, allgs};
-use super::{Source, Walked, Window, start};
-use crate::dump::{Broken, Stack, Status};
+use super::{Source, Window, start};
+use crate::dump::{Broken, Status};
 use crate::event::status;
 use crate::gobin::Layout;
 use allgs::AllGs;
@@ -48,7 +48,7 @@ impl Standing<'_> {
                 let mut stack = Window::new(source.memory, start);
                 walk::walk_from(code, start, exact, &mut |at| stack.word(at))
             }
-            Err(because) => (Stack::default(), Some(because)),
+            Err(because) => Walked { broken: Some(because), ..Walked::default() },
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn pcs(walked: &Walked) -> Vec<(u64, bool)> {
-        walked.0.pcs.iter().map(|p| (p.pc, p.exact)).collect()
+        walked.stack.pcs.iter().map(|p| (p.pc, p.exact)).collect()
     }
 
     const NOWHERE: (u64, u64) = (0, 0);
@@ -223,14 +223,14 @@ mod tests {
     fn on_its_own_stack_the_registers_tell() {
         let stale = (0x1d00, 0x8800);
         let walked = walked(Registers { pc: 0x1020, sp: 0x8100 }, &[(0x8108, 0x4010)], stale);
-        assert_eq!((pcs(&walked), walked.1), (vec![(0x1020, true), (0x4010, false)], None));
+        assert_eq!((pcs(&walked), walked.broken), (vec![(0x1020, true), (0x4010, false)], None));
     }
 
     #[test]
     fn from_the_systems_stack_it_goes_on_where_it_was_left() {
         let words = [(0x6008, 0x2010), (0x8208, 0x4010)];
         let walked = walked(Registers { pc: 0x1020, sp: 0x6000 }, &words, (0x1130, 0x8200));
-        assert_eq!((pcs(&walked), walked.1), (vec![(0x1130, false), (0x4010, false)], None));
+        assert_eq!((pcs(&walked), walked.broken), (vec![(0x1130, false), (0x4010, false)], None));
     }
 
     #[test]
@@ -238,10 +238,10 @@ mod tests {
         // Its stack pointer is loaded, and so no longer noted.
         let words = [(0x8108, 0x4010), (0x8208, 0x4020)];
         let loaded = walked(Registers { pc: 0x4810, sp: 0x8100 }, &words, (0x1130, 0));
-        assert_eq!((pcs(&loaded), loaded.1), (vec![(0x1130, false), (0x4010, false)], None));
+        assert_eq!((pcs(&loaded), loaded.broken), (vec![(0x1130, false), (0x4010, false)], None));
         // Not yet.
         let before = walked(Registers { pc: 0x4810, sp: 0x6000 }, &words, (0x1130, 0x8200));
-        assert_eq!((pcs(&before), before.1), (vec![(0x1130, false), (0x4020, false)], None));
+        assert_eq!((pcs(&before), before.broken), (vec![(0x1130, false), (0x4020, false)], None));
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             (0x8308, 0x4010),
         ];
         let walked = walked(Registers { pc: 0x1020, sp: 0x5000 }, &words, NOWHERE);
-        assert_eq!((pcs(&walked), walked.1), (vec![(0x1060, true), (0x4010, false)], None));
+        assert_eq!((pcs(&walked), walked.broken), (vec![(0x1060, true), (0x4010, false)], None));
     }
 
     #[test]
@@ -267,8 +267,8 @@ mod tests {
         let good = (0x1130, 0x8200);
         let because = |at: (u64, u64), words: &[(u64, u64)], saved| {
             let walked = walked(Registers { pc: at.0, sp: at.1 }, words, saved);
-            assert!(walked.0.pcs.is_empty());
-            walked.1.unwrap()
+            assert!(walked.stack.pcs.is_empty());
+            walked.broken.unwrap()
         };
         // In C code; at the end of a stack that nobody switched to; switched away from a place that is no place.
         assert_eq!(because((0x9999, 0x6000), &[], good), Broken::NoFunction { pc: 0x9999 });
@@ -283,6 +283,6 @@ mod tests {
         let threads = HashMap::from([(TID as u32, Registers { pc: 0x1020, sp: 0x8100 })]);
         let standing = Standing { threads: &threads, now_at_least: None };
         let source = source(&memory, &layout);
-        assert_eq!(standing.walk(&source, &mut Fake, &g).1, Some(Broken::NoThread));
+        assert_eq!(standing.walk(&source, &mut Fake, &g).broken, Some(Broken::NoThread));
     }
 }

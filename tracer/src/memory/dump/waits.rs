@@ -6,7 +6,7 @@
 //! A sleeping goroutine has its own timer (runtime/time.go, `timeSleep`, Go 1.19 to 1.27), which it keeps for its next
 //! sleep. Until when it sleeps it notes before it parks: in `g.sleepWhen`, before Go 1.23 in `g.timer.nextwhen`.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::super::g::G;
 use super::super::{MemoryError, ReadMemory};
@@ -116,9 +116,9 @@ impl Waits {
     pub(super) fn limited(cases: u64) -> Self {
         Self {
             now: None,
-            sudogs: HashMap::new(),
-            channels: HashMap::new(),
-            times: HashMap::new(),
+            sudogs: HashMap::default(),
+            channels: HashMap::default(),
+            times: HashMap::default(),
             room: Vec::new(),
             cases,
             left_out: 0,

@@ -23,6 +23,11 @@ const LO: u64 = 0x70_0000;
 
 /// Walks from `pc` over these words, which begin at the stack pointer.
 fn walked(pc: u64, words: &[u64]) -> (Stack, Option<Broken>) {
+    let Walked { stack, broken, .. } = whole(pc, words);
+    (stack, broken)
+}
+
+fn whole(pc: u64, words: &[u64]) -> Walked {
     let start = Start { pc, sp: LO, lo: LO, hi: LO + words.len() as u64 * 8 };
     walk(&mut Fake, start, &mut |at| words.get(((at - LO) / 8) as usize).copied())
 }
@@ -65,12 +70,12 @@ fn a_walk_that_cannot_go_on_says_why_and_keeps_what_it_has() {
     assert_eq!(walked(0x1310, &[1, 2, 3]), (stack(&[pc(0x1310)]), Some(Broken::OutOfBounds)));
     assert_eq!(walked(0x10, &[]), (stack(&[]), Some(Broken::NoFunction { pc: 0x10 })));
     let start = Start { pc: 0x1110, sp: u64::MAX - 4, lo: 0, hi: u64::MAX };
-    assert_eq!(walk(&mut Fake, start, &mut |_| Some(0)).1, Some(Broken::OutOfBounds));
+    assert_eq!(walk(&mut Fake, start, &mut |_| Some(0)).broken, Some(Broken::OutOfBounds));
     let start = Start { pc: 0x1110, sp: LO, lo: LO, hi: LO + 64 };
-    assert_eq!(walk(&mut Fake, start, &mut |_| None).1, Some(Broken::Unreadable));
+    assert_eq!(walk(&mut Fake, start, &mut |_| None).broken, Some(Broken::Unreadable));
     // Below the stack.
     let start = Start { pc: 0x1110, sp: LO - 64, lo: LO, hi: LO + 64 };
-    assert_eq!(walk(&mut Fake, start, &mut |_| Some(0xf001)).1, Some(Broken::OutOfBounds));
+    assert_eq!(walk(&mut Fake, start, &mut |_| Some(0xf001)).broken, Some(Broken::OutOfBounds));
 }
 
 fn stack(pcs: &[Pc]) -> Stack {
@@ -110,8 +115,26 @@ fn a_deep_recursion_is_cut_in_the_middle_and_counted() {
 #[test]
 fn a_stack_without_end_has_an_end() {
     let start = Start { pc: 0x1110, sp: 0x1000, lo: 0x1000, hi: u64::MAX };
-    let (stack, broken) = walk(&mut Fake, start, &mut |_| Some(0x1110));
+    let Walked { stack, broken, .. } = walk(&mut Fake, start, &mut |_| Some(0x1110));
     assert_eq!(broken, Some(Broken::TooDeep { limit: MAX_WALKED }));
     assert_eq!(stack.pcs.len(), 2 * KEPT);
     assert_eq!(stack.left_out.map(|l| l.frames), Some(MAX_WALKED - 2 * KEPT as u64));
+}
+
+#[test]
+fn a_frame_pointer_leads_to_a_frame_further_out_or_the_walk_is_doubted() {
+    // f(2), f(0), f(1), f(2) and the top. Where f(2), f(1) and f(2) have saved theirs:
+    let at = |word: u64| LO + 8 * word;
+    let (a, b, c) = (at(1), at(4), at(7));
+    let doubted = |fp_a: u64, fp_b: u64, fp_c: u64| {
+        let words = [0xbad, fp_a, 0x2010, 0x1120, fp_b, 0x1220, 0xbad, fp_c, 0xf001];
+        let walked = whole(0x1230, &words);
+        assert_eq!((walked.stack.pcs.len(), walked.broken), (5, None));
+        walked.doubted
+    };
+    assert!(!doubted(b, c, 0), "each to the next one");
+    assert!(!doubted(c, 0xbad, 0), "past a frame that saves none");
+    assert!(!doubted(0, c, 0) && !doubted(b, 0, 0), "some begin anew");
+    assert!(!doubted(0x1234, at(400), a), "not within what lies further out");
+    assert!(doubted(at(5), c, 0) && doubted(b, at(6), 0) && doubted(at(2), b, 0), "between frames");
 }

@@ -308,7 +308,7 @@ pub fn fixture() -> Dump {
             "GC sweep wait".into(),
         ],
         notes: vec![Note { code: "debug-file".into(), text: "no separate debug file was found".into() }],
-        counts: Counts { entries: 20, dead: 3, unreadable: 1, unsettled: 2, retries: 4 },
+        counts: Counts { entries: 20, dead: 3, unreadable: 1, unsettled: 2, retries: 4, doubted: 1 },
         cycles: cycles(),
     }
 }

@@ -90,9 +90,14 @@ impl Numbered {
             all.extend(&stack.pcs);
             all.extend(stack.left_out.iter().flat_map(|l| l.at.iter().map(|(pc, _)| *pc)));
         }
+        let mut last = (0, 0);
         for g in &dump.goroutines {
-            all.extend(creation(g.gopc));
-            all.extend(start(g.start_pc));
+            // Neighbours are alike.
+            if last != (g.gopc, g.start_pc) {
+                last = (g.gopc, g.start_pc);
+                all.extend(creation(g.gopc));
+                all.extend(start(g.start_pc));
+            }
         }
         let mut pcs: Vec<Pc> = all.into_iter().collect();
         pcs.sort_unstable();

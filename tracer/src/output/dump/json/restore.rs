@@ -24,7 +24,7 @@ pub fn dump(read: Read) -> Result<(Dump, Option<Selection>)> {
         return Err("the goroutines are not in order of their ids".to_owned());
     }
     let cycles = read.cycles.into_iter().map(|c| cycle(c, &sizes)).collect::<Result<_>>()?;
-    let wire::Counts { entries, dead, unreadable, unsettled, retries } = read.counts;
+    let wire::Counts { entries, dead, unreadable, unsettled, retries, doubted } = read.counts;
     let dump = Dump {
         about: about(read.about),
         goroutines,
@@ -34,7 +34,7 @@ pub fn dump(read: Read) -> Result<(Dump, Option<Selection>)> {
         places,
         wait_reasons: read.wait_reasons,
         notes: read.notes.into_iter().map(|n| Note { code: n.code, text: n.text }).collect(),
-        counts: dump::Counts { entries, dead, unreadable, unsettled, retries },
+        counts: dump::Counts { entries, dead, unreadable, unsettled, retries, doubted },
         cycles,
     };
     Ok((dump, read.selection))

@@ -285,7 +285,7 @@ fn dump() -> impl Strategy<Value = Dump> {
     let labels = vec(btree_map(any::<String>(), any::<String>(), 0..3), 2);
     let goroutines = (btree_set(any::<u64>(), 0..5), vec(goroutine(), 5));
     let places = vec((pc(), place()), 0..6);
-    let numbers = (any::<(u32, u64, u64)>(), any::<(u64, u64, u64, u64, u64)>());
+    let numbers = (any::<(u32, u64, u64)>(), any::<(u64, u64, u64, u64, u64, u64)>());
     let texts = (vec(any::<String>(), 9), vec(any::<(String, String)>(), 0..2));
     let stacks = (vec(stack(), 2), vec(cycle(), 0..3));
     (goroutines, stacks, vec(object(), 2), labels, places, numbers, texts).prop_map(
@@ -304,7 +304,7 @@ fn dump() -> impl Strategy<Value = Dump> {
                 texts.try_into().unwrap();
             let core = Some(comm.clone()).filter(|c| c.len() % 2 == 1);
             let (pid, taken_unix_ns, took_ns) = about;
-            let (entries, dead, unreadable, unsettled, retries) = counts;
+            let (entries, dead, unreadable, unsettled, retries, doubted) = counts;
             Dump {
                 about: About {
                     pid,
@@ -327,7 +327,7 @@ fn dump() -> impl Strategy<Value = Dump> {
                 places: Places(places.into_iter().collect()),
                 wait_reasons: vec![reason],
                 notes: notes.into_iter().map(|(code, text)| Note { code, text }).collect(),
-                counts: Counts { entries, dead, unreadable, unsettled, retries },
+                counts: Counts { entries, dead, unreadable, unsettled, retries, doubted },
                 cycles,
             }
         },

@@ -93,6 +93,7 @@ pub struct Counts {
     pub unreadable: u64,
     pub unsettled: u64,
     pub retries: u64,
+    pub doubted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -353,8 +354,8 @@ pub fn about(of: &dump::About) -> About {
 
 impl From<dump::Counts> for Counts {
     fn from(of: dump::Counts) -> Self {
-        let dump::Counts { entries, dead, unreadable, unsettled, retries } = of;
-        Self { entries, dead, unreadable, unsettled, retries }
+        let dump::Counts { entries, dead, unreadable, unsettled, retries, doubted } = of;
+        Self { entries, dead, unreadable, unsettled, retries, doubted }
     }
 }
 

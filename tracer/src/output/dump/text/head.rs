@@ -103,6 +103,11 @@ fn caveats(dump: &Dump) -> Vec<String> {
         (of(|t| matches!(t, Trace::None { .. })), "with a stack that could not be read", ""),
         (counts.unreadable, "left out", ": the memory could not be read"),
         (counts.unsettled, "left out", ": never the same in two reads, most likely just born or just ending"),
+        (
+            counts.doubted,
+            "with a stack that a frame pointer contradicts",
+            ": what the function table says was followed, and the same was read twice",
+        ),
     ];
     let told = all.into_iter().filter(|(count, ..)| *count > 0);
     told.map(|(count, what, more)| format!("{} {what}{more}", n(count, "goroutine"))).collect()
