@@ -16,7 +16,7 @@ use tracer_common::wire::{self, Header, LookEdge, MAX_FRAMES, Seen, kind, stack_
 use super::allgs::{self, AllGs};
 use super::g::{self, G};
 use super::{MemoryError, ReadMemory};
-use crate::dump::{Dump, Goroutine, Stack, Status, Trace};
+use crate::dump::{Dump, Goroutine, ObjectKind, Stack, Status, Trace};
 use crate::event::message::{Label, WaitOn};
 use crate::event::{Event, Labels, Note, StackDef, Waits, status};
 use crate::gobin::Layout;
@@ -33,8 +33,8 @@ const MAX_LABEL_SETS: usize = 16_384;
 
 /// Reads the stacks of goroutines and what they wait on.
 pub trait Detail {
-    /// Those of these goroutines that are alive, by the addresses of their g's. `ask` the kernel which descriptors they wait
-    /// for, too.
+    /// Those of these goroutines that are alive, by the addresses of their g's. `ask` the kernel who is at the other
+    /// end of connections, too.
     fn read(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError>;
 }
 
@@ -55,7 +55,7 @@ struct Slot {
     goid: u64,
     status: u8,
     reason: u8,
-    /// It waits on something that was not told: the kernel was not asked.
+    /// Who is at the other end was not asked.
     unasked: bool,
     /// Sum of the g's bytes: the same as long as nothing happens to it, not even by the collector.
     bytes: u32,
@@ -334,9 +334,10 @@ impl Looker {
             }
             let more = on.len().saturating_sub(MAX_CASES) as u64;
             on.truncate(MAX_CASES);
-            slot.unasked = on.is_empty() && !ask;
+            let news = ask && slot.unasked;
+            slot.unasked = !ask && waits_for_descriptor(&dump, g);
             let told = told(stack, &on, labels);
-            if slot.told == told {
+            if slot.told == told && !news {
                 continue;
             }
             slot.told = told;
@@ -352,6 +353,11 @@ impl Looker {
         }
         Ok(())
     }
+}
+
+fn waits_for_descriptor(dump: &Dump, g: &Goroutine) -> bool {
+    let kind = |wait: &crate::dump::Wait| dump.objects.get(wait.object as usize).map(|o| &o.kind);
+    g.waits_on.iter().any(|wait| matches!(kind(wait), Some(ObjectKind::Descriptor { .. })))
 }
 
 /// The id of a goroutine's labels; tells them where they are new.

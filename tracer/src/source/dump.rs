@@ -150,8 +150,8 @@ impl<'s> Looks<'s> {
         Ok(dump)
     }
 
-    /// These goroutines, by the addresses of their g's, and what they wait on. `ask`: which descriptors, too, which the
-    /// kernel tells under a lock of the process's network.
+    /// These goroutines, by the addresses of their g's, and what they wait on. `ask`: who is at the other
+    /// end of connections, too.
     pub fn some(&mut self, addrs: &[u64], ask: bool) -> Result<Dump, MemoryError> {
         let subject = self.subject;
         let descriptors = subject.descriptors.filter(|_| ask);
@@ -225,7 +225,6 @@ impl<'s> Looks<'s> {
     /// What was read, without the meaning of addresses.
     fn filled(&self, read: Read) -> Dump {
         let notes = (self.subject.notes.iter().cloned())
-            .chain(read.descriptors_unknown.map(unasked))
             .chain((read.waits_left_out > 0).then(|| too_many_cases(read.waits_left_out)));
         Dump {
             about: About::default(),
@@ -272,10 +271,6 @@ fn too_many_cases(left_out: u64) -> Note {
         "the cases of all `select`s are more than {MAX_CASES_IN_ALL}: of {left_out} reads of goroutines with several it is not told what they wait on"
     );
     Note { code: "waits-left-out".to_owned(), text }
-}
-
-fn unasked(text: String) -> Note {
-    Note { code: "descriptors-not-asked".to_owned(), text }
 }
 
 /// The goroutines that run finalizers and cleanups are the runtime's own only while they run none (`isSystemGoroutine`).
@@ -329,10 +324,6 @@ fn places<'d>(
 }
 
 impl Descriptors for Target {
-    fn polled(&self) -> Result<Vec<(u32, u64)>, String> {
-        Ok(Target::polled(self)?.into_iter().map(|p| (p.fd, p.data)).collect())
-    }
-
     fn peers(&self, fds: &[u32]) -> HashMap<u32, String> {
         Target::peers(self, fds)
     }

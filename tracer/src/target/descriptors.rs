@@ -1,4 +1,4 @@
-//! What the process's descriptors are connected to: which ones its epoll instances watch, and who is at the other end.
+//! What the process's descriptors are connected to.
 
 use std::collections::HashMap;
 
@@ -9,36 +9,8 @@ use super::Target;
 
 /// A busy proxy has some 100,000 connections, with 150 bytes each in the kernel's lists.
 const MAX_LIST: usize = 64 << 20;
-/// More descriptors than that are not asked for. The kernel holds the epoll instance's lock while it writes them down (`ep_show_fdinfo`,
-/// fs/eventpoll.c), and the process's network waits for it: 0.3 ms for 256, 33 ms for 15,000 were measured.
-const MAX_ASKED: usize = 256;
-
-/// A descriptor that an epoll instance watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
-    pub fd: u32,
-    /// What the program has attached to it (`epoll_data`).
-    pub data: u64,
-}
 
 impl Target {
-    /// The descriptors that the process's epoll instances watch; empty where they cannot be looked at. An error is the
-    /// reason why they were not: asking would hold up the process.
-    pub fn polled(&self) -> Result<Vec<Polled>, String> {
-        let entries = std::fs::read_dir(self.dir.path("fd")).into_iter().flatten().flatten();
-        let fds = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-        let fds: Vec<u32> = fds.take(MAX_ASKED + 1).collect();
-        if fds.len() > MAX_ASKED {
-            let why = "which descriptors goroutines wait for is not told: the process has more than";
-            return Err(format!("{why} {MAX_ASKED}, and asking the kernel would hold up its network"));
-        }
-        let epolls = fds.into_iter().filter(|fd| {
-            self.dir.link(&format!("fd/{fd}")).is_ok_and(|l| l.as_os_str() == "anon_inode:[eventpoll]")
-        });
-        let infos = epolls.filter_map(|fd| self.dir.read(&format!("fdinfo/{fd}"), MAX_LIST).ok());
-        Ok(infos.flat_map(|info| polled(&String::from_utf8_lossy(&info))).collect())
-    }
-
     /// What each of these descriptors is connected to, for people: `10.0.0.1:5432`, `listens on :8080`, a path. Those of
     /// which nothing is known are left out.
     pub fn peers(&self, fds: &[u32]) -> HashMap<u32, String> {
@@ -87,36 +59,5 @@ fn tcp(e: &TcpNetEntry) -> String {
         TcpState::Listen => format!("listens on {}", e.local_address),
         TcpState::Established => e.remote_address.to_string(),
         _ => format!("{} ({:?})", e.remote_address, e.state),
-    }
-}
-
-/// The lines `tfd: 5 events: 2019 data: 7f… pos:0 ino:… sdev:…` of an epoll instance (proc(5)).
-fn polled(info: &str) -> Vec<Polled> {
-    let value = |line: &str, name: &str| -> Option<String> {
-        let rest = &line[line.find(name)? + name.len()..];
-        rest.split_whitespace().next().map(str::to_owned)
-    };
-    info.lines()
-        .filter(|line| line.starts_with("tfd:"))
-        .filter_map(|line| {
-            let fd = value(line, "tfd:")?.parse().ok()?;
-            let data = u64::from_str_radix(&value(line, "data:")?, 16).ok()?;
-            Some(Polled { fd, data })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_epoll_instance_as_the_kernel_tells_it() {
-        let info = "pos:\t0\nflags:\t02000002\nmnt_id:\t16\nino:\t1057\n\
-            tfd:        5 events:       19 data:           8ab8a8  pos:0 ino:421 sdev:10\n\
-            tfd:        3 events: 8000201d data: 7f3a12345678abcd  pos:0 ino:41d6 sdev:9\n\
-            tfd: x events: 1 data: zz\n";
-        let expected = [Polled { fd: 5, data: 0x8a_b8a8 }, Polled { fd: 3, data: 0x7f3a_1234_5678_abcd }];
-        assert_eq!(polled(info), expected);
     }
 }

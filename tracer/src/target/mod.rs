@@ -18,7 +18,6 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 
-pub use descriptors::Polled;
 pub use environment::{Capabilities, Environment, KERNEL_FLOOR, KernelVersion};
 pub use error::TargetError;
 pub use maps::{BiasError, FileId, Mapping, Segment, load_bias, parse_maps};

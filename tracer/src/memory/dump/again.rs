@@ -39,7 +39,6 @@ pub struct Looker {
     /// How long the tables were when they were last tidied.
     tidied: usize,
     counts: Counts,
-    descriptors_unknown: Option<String>,
     waits_left_out: u64,
     /// The number of that wait reason.
     coroutine: Option<u8>,
@@ -127,9 +126,9 @@ impl Looker {
         reader.read.goroutines = asked;
         reader.all(&to_read, progress)?;
         let lost: HashSet<u64> = reader.lost.iter().copied().collect();
-        let (goroutines, counts, unknown) = self.take_back(reader);
+        let (goroutines, counts) = self.take_back(reader);
         self.counts = Counts { entries: addrs.len() as u64, dead: counts.dead + dead, ..counts };
-        (self.descriptors_unknown, self.now) = (unknown, source.now);
+        self.now = source.now;
 
         let mut changes = Changes { waited, counts: self.counts, ..Changes::default() };
         for goroutine in goroutines {
@@ -257,9 +256,9 @@ impl Looker {
     }
 
     /// The tables go on where they are.
-    fn take_back(&mut self, reader: Reader<'_, '_>) -> (Vec<Goroutine>, Counts, Option<String>) {
+    fn take_back(&mut self, reader: Reader<'_, '_>) -> (Vec<Goroutine>, Counts) {
         self.waits_left_out = reader.waits.left_out;
-        let Read { goroutines, stacks, objects, labels, counts, descriptors_unknown, .. } = reader.read;
+        let Read { goroutines, stacks, objects, labels, counts, .. } = reader.read;
         self.tables = Tables {
             stacks,
             known: reader.known,
@@ -268,7 +267,7 @@ impl Looker {
             labels,
             labels_known: reader.labels,
         };
-        (goroutines, counts, descriptors_unknown)
+        (goroutines, counts)
     }
 
     /// The tables that goroutines have indices into, until the next look. They have entries that nobody has any more.
@@ -292,9 +291,8 @@ impl Looker {
         goroutines.sort_unstable_by_key(|g| g.goid);
         let is_coroutine = |g: &Goroutine| g.reason.is_some_and(|r| self.coroutine == Some(r));
         tell_since(&mut goroutines, |g| !is_coroutine(g));
-        let (counts, descriptors_unknown) = (self.counts, self.descriptors_unknown.clone());
-        let waits_left_out = self.waits_left_out;
-        Read { goroutines, stacks, objects, labels, counts, descriptors_unknown, waits_left_out }
+        let (counts, waits_left_out) = (self.counts, self.waits_left_out);
+        Read { goroutines, stacks, objects, labels, counts, waits_left_out }
     }
 
     /// Throws away what nobody has any more, if that is much.

@@ -1,60 +1,21 @@
-//! What goroutines wait on that they do not tell themselves: descriptors, and before Go 1.26 semaphores and conditions. Asked
-//! after all stacks, each between two reads of the g that show the same wait.
+//! What goroutines wait on that they do not tell themselves before Go 1.26: semaphores and conditions. Asked after all stacks,
+//! each between two reads of the g that show the same wait.
 
 use std::collections::HashMap;
 
 use super::super::MemoryError;
 use super::super::g::{self, G};
 use super::waits::{self, Found, Reason};
-use super::{Reader, network, semaphores};
-use crate::dump::{Goroutine, ObjectKind, Side, Status};
+use super::{Reader, semaphores};
+use crate::dump::{Goroutine, Side};
 use crate::event::status;
 
 impl Reader<'_, '_> {
     /// Two later reads show it parked as when its stack was read.
-    fn parked_still(&self, i: usize, before: &G, after: &G) -> bool {
+    pub(super) fn parked_still(&self, i: usize, before: &G, after: &G) -> bool {
         let was = &self.read.goroutines[i];
         let same = |g: &G| (g.goid, g.status(), Some(g.reason)) == (was.goid, status::WAITING, was.reason);
         same(before) && same(after) && (before.sp, before.pc) == (after.sp, after.pc)
-    }
-
-    /// What those wait for that wait for the network.
-    pub(super) fn find_descriptors(&mut self) -> Result<(), MemoryError> {
-        let Some(descriptors) = self.source.descriptors else { return Ok(()) };
-        let network = |g: &Goroutine| {
-            let reason = g.reason.and_then(|r| self.source.reasons.get(usize::from(r)));
-            g.status == Status::Waiting && reason == Some(&Reason::Network)
-        };
-        let waiting: Vec<usize> =
-            self.read.goroutines.iter().enumerate().filter(|(_, g)| network(g)).map(|(i, _)| i).collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut before = HashMap::new();
-        for &i in &waiting {
-            before.extend(self.one(self.read.goroutines[i].g)?.map(|(_, g)| (i, g)));
-        }
-        let gs = waiting.iter().map(|i| self.read.goroutines[*i].g).collect();
-        let polled = match descriptors.polled() {
-            Ok(polled) => polled,
-            Err(why) => {
-                self.read.descriptors_unknown = Some(why);
-                return Ok(());
-            }
-        };
-        let found = network::waiters(self.source.memory, &polled, &gs)?;
-        let fds: Vec<u32> = found.values().map(|(fd, _)| *fd).collect();
-        let peers = descriptors.peers(&fds);
-        for i in waiting {
-            let addr = self.read.goroutines[i].g;
-            let (Some(before), Some((fd, at))) = (before.get(&i), found.get(&addr)) else { continue };
-            if self.one(addr)?.is_some_and(|(_, after)| self.parked_still(i, before, &after)) {
-                let kind = ObjectKind::Descriptor { fd: *fd, peer: peers.get(fd).cloned() };
-                let wait = self.object(Found { addr: *at, kind, side: Side::Wait });
-                self.read.goroutines[i].waits_on = vec![wait];
-            }
-        }
-        Ok(())
     }
 
     /// Before Go 1.26 a goroutine does not tell which semaphore or condition it waits on: the runtime's table and its stack do.

@@ -67,7 +67,7 @@ pub struct Source<'a> {
     pub reasons: &'a [Reason],
     /// Runtime address of `runtime.semtable`; only asked where goroutines do not tell their semaphore themselves.
     pub semtable: Option<u64>,
-    /// What the process has open; nothing to ask in a core file.
+    /// Tells what the process's descriptors are connected to; nothing to ask in a core file.
     pub descriptors: Option<&'a dyn Descriptors>,
     /// Nothing in this memory changes (a core file).
     pub standing: Option<Standing<'a>>,
@@ -84,8 +84,6 @@ pub struct Read {
     pub objects: Vec<Object>,
     pub labels: Vec<BTreeMap<String, String>>,
     pub counts: Counts,
-    /// Why it is not told which descriptors goroutines wait for.
-    pub descriptors_unknown: Option<String>,
     /// Goroutines of which it is not told what they wait on, as too many cases of a `select` were read before.
     pub waits_left_out: u64,
 }

@@ -31,8 +31,7 @@ use kernel::Kernel;
 use own::{Own, Staged};
 pub use prepare::{PrepareError, Prepared};
 
-/// How often the kernel is asked which descriptors goroutines wait for, which holds a lock of the process's network for some
-/// microseconds.
+/// How often the kernel is asked who is at the other end of connections: it lists all that there are in the process's network.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// Where records go.
