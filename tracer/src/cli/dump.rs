@@ -1,5 +1,6 @@
 //! `gostray dump`
 
+mod behind;
 mod out;
 mod progress;
 mod redraw;

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use procfs_core::net::{TcpNetEntries, TcpNetEntry, TcpState, UdpNetEntries, UnixNetEntries};
+use procfs_core::net::{
+    TcpNetEntries, TcpNetEntry, TcpState, UdpNetEntries, UdpNetEntry, UnixNetEntries, UnixNetEntry,
+};
 use procfs_core::{ExplicitSystemInfo, FromBufRead as _, FromBufReadSI as _};
 
 use super::Target;
@@ -27,23 +29,29 @@ impl Target {
             is_little_endian: cfg!(target_endian = "little"),
         };
         let list = |name: &str| self.dir.read(&format!("net/{name}"), MAX_LIST).unwrap_or_default();
-        for name in ["tcp", "tcp6"] {
-            let entries = TcpNetEntries::from_buf_read(&list(name)[..], &system).map_or(Vec::new(), |l| l.0);
-            peers.extend(entries.iter().filter_map(|e| Some((*sockets.get(&e.inode)?, tcp(e)))));
+        // Each list makes the kernel go through a table for all of the machine's connections, which takes it milliseconds.
+        for name in ["tcp", "tcp6", "udp", "udp6", "unix"] {
+            if peers.len() == sockets.len() {
+                break;
+            }
+            let list = list(name);
+            match name {
+                "tcp" | "tcp6" => {
+                    let entries =
+                        TcpNetEntries::from_buf_read(&list[..], &system).map_or(Vec::new(), |l| l.0);
+                    peers.extend(entries.iter().filter_map(|e| Some((*sockets.get(&e.inode)?, tcp(e)))));
+                }
+                "udp" | "udp6" => {
+                    let entries =
+                        UdpNetEntries::from_buf_read(&list[..], &system).map_or(Vec::new(), |l| l.0);
+                    peers.extend(entries.iter().filter_map(|e| Some((*sockets.get(&e.inode)?, udp(e)))));
+                }
+                _ => {
+                    let entries = UnixNetEntries::from_buf_read(&list[..]).map_or(Vec::new(), |l| l.0);
+                    peers.extend(entries.iter().filter_map(|e| Some((*sockets.get(&e.inode)?, unix(e)))));
+                }
+            }
         }
-        for name in ["udp", "udp6"] {
-            let entries = UdpNetEntries::from_buf_read(&list(name)[..], &system).map_or(Vec::new(), |l| l.0);
-            let text = |e: &procfs_core::net::UdpNetEntry| match e.remote_address.ip().is_unspecified() {
-                true => format!("udp, receives on {}", e.local_address),
-                false => format!("udp {}", e.remote_address),
-            };
-            peers.extend(entries.iter().filter_map(|e| Some((*sockets.get(&e.inode)?, text(e)))));
-        }
-        let entries = UnixNetEntries::from_buf_read(&list("unix")[..]).map_or(Vec::new(), |l| l.0);
-        peers.extend(entries.into_iter().filter_map(|e| {
-            let path = e.path.map_or("unnamed".to_owned(), |p| p.to_string_lossy().into_owned());
-            Some((*sockets.get(&e.inode)?, format!("unix {path}")))
-        }));
         peers
     }
 
@@ -60,4 +68,16 @@ fn tcp(e: &TcpNetEntry) -> String {
         TcpState::Established => e.remote_address.to_string(),
         _ => format!("{} ({:?})", e.remote_address, e.state),
     }
+}
+
+fn udp(e: &UdpNetEntry) -> String {
+    match e.remote_address.ip().is_unspecified() {
+        true => format!("udp, receives on {}", e.local_address),
+        false => format!("udp {}", e.remote_address),
+    }
+}
+
+fn unix(e: &UnixNetEntry) -> String {
+    let path = e.path.as_ref().map_or("unnamed".into(), |p| p.to_string_lossy());
+    format!("unix {path}")
 }

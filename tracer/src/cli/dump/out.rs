@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::common::{ColorChoice, Show};
 use super::super::print::Reader;
+use super::behind::Behind;
 use super::redraw::redraw;
 use super::{Format, Read, Request};
 use crate::failure::{Class, Failure};
@@ -26,7 +27,7 @@ pub struct Out<'r> {
 
 enum To {
     Stdout(BufWriter<StdoutLock<'static>>),
-    File(BufWriter<FileOutput>, PathBuf),
+    File(Behind<FileOutput>, PathBuf),
 }
 
 impl<'r> Out<'r> {
@@ -36,7 +37,7 @@ impl<'r> Out<'r> {
             Some(path) => {
                 let file = FileOutput::create(path, request.force)?;
                 let style = Style { color: request.color == ColorChoice::Always, width: None };
-                (To::File(BufWriter::with_capacity(1 << 20, file), path.clone()), style)
+                (To::File(Behind::new(file), path.clone()), style)
             }
             None => {
                 let show = Show { json: false, all: request.all, color: request.color, fail_on: None };
@@ -65,8 +66,9 @@ impl<'r> Out<'r> {
     /// The file is whole.
     pub fn finish(self) -> Result<(), Failure> {
         let To::File(out, path) = self.to else { return Ok(()) };
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(FileOutput::complete).map_err(|e| cannot_write(&path.display().to_string(), e))
+        out.into_inner()
+            .and_then(FileOutput::complete)
+            .map_err(|e| cannot_write(&path.display().to_string(), e))
     }
 
     fn write(&mut self, read: &Read) -> io::Result<()> {

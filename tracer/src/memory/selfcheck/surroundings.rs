@@ -52,6 +52,8 @@ pub struct Live<'d> {
     started_boot_ns: u64,
     threads: OnceCell<HashSet<u64>>,
     maps: OnceCell<Vec<Mapping>>,
+    /// Its clocks are ours. A process cannot change that for itself.
+    same_clocks: OnceCell<bool>,
 }
 
 impl<'d> Live<'d> {
@@ -63,8 +65,8 @@ impl<'d> Live<'d> {
         names: Option<Vec<String>>,
         started_boot_ns: u64,
     ) -> Self {
-        let (threads, maps) = (OnceCell::new(), OnceCell::new());
-        Self { pid, code: Code { binary, load_bias }, names, started_boot_ns, threads, maps }
+        let (threads, maps, same_clocks) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { pid, code: Code { binary, load_bias }, names, started_boot_ns, threads, maps, same_clocks }
     }
 
     fn threads(&self) -> HashSet<u64> {
@@ -120,7 +122,7 @@ impl Surroundings for Live<'_> {
     fn lifetime_ns(&self) -> (u64, u64) {
         // In a time namespace of its own its clocks count from elsewhere.
         let time = |who: &str| fs::read_link(format!("/proc/{who}/ns/time")).ok();
-        if time("self") != time(&self.pid.to_string()) {
+        if !self.same_clocks.get_or_init(|| time("self") == time(&self.pid.to_string())) {
             return (1, u64::MAX >> 1);
         }
         let boot = clock_ns(nix::time::ClockId::CLOCK_BOOTTIME);
