@@ -159,3 +159,30 @@ fn looks_alone_find_a_leak_without_root() -> Result<()> {
     ensure!(on["objects"].as_u64() > Some(50) && example["stacks"] == 1, "{wait:#}");
     Ok(())
 }
+
+/// A program in which everything happens at once; what the probes told of each goroutine is what each look finds.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn looks_and_probes_agree() -> Result<()> {
+    root_only()?;
+    let programs = ["demo", "busy"].map(|name| Fixture::new(name).start(&[]));
+    std::thread::scope(|scope| {
+        let watches = programs.map(|program| scope.spawn(|| agree(&program?)));
+        watches.into_iter().try_for_each(|watch| watch.join().ok().context("a watch panicked")?)
+    })
+}
+
+fn agree(program: &Running) -> Result<()> {
+    let pid = program.pid().to_string();
+    let watch = ["attach", &pid, "--json", "--park", "on", "--look-every", "2s", "--duration", "9s"];
+    let output = gostray(&watch);
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = report(&output).0;
+    let looks = report["looks"]["count"].as_u64();
+    ensure!((5..=6).contains(&looks.unwrap_or(0)), "one at the begin, four, one at the end: {looks:?}");
+    let lost = report["losses"].as_array().context("losses")?;
+    let disagreements = report["looks"]["disagreements"].as_object().context("disagreements")?;
+    ensure!(disagreements.len() == 3, "{disagreements:?}");
+    ensure!(lost.is_empty() && disagreements.values().all(|n| n == 0), "{disagreements:?}, {lost:?}");
+    Ok(())
+}

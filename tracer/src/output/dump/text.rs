@@ -82,7 +82,9 @@ pub fn write(dump: &Dump, shown: &[Group], options: &Options<'_>, out: &mut dyn 
     let mut page = Page::new(options.style);
     if !options.all && !options.table {
         more_groups(&mut page, shown);
-        objects::write(&mut page, dump);
+    }
+    if !options.table {
+        objects::write(&mut page, dump, options.all);
     }
     tail(&mut page, dump, options);
     out.write_all(page.finish().as_bytes())

@@ -21,8 +21,8 @@ struct Waiters {
     sites: HashMap<(Side, u64, u64), (u64, u32)>,
 }
 
-/// Objects on which more than one of the program's goroutines waits, those with the most first.
-pub fn write(page: &mut Page, dump: &Dump) {
+/// Objects on which more than one of the program's goroutines waits, those with the most first: `every` one or a few.
+pub fn write(page: &mut Page, dump: &Dump, every: bool) {
     let mut all: HashMap<u32, Waiters> = HashMap::new();
     for (i, g) in dump.goroutines.iter().enumerate().filter(|(_, g)| !g.system) {
         let mut last = None;
@@ -44,11 +44,12 @@ pub fn write(page: &mut Page, dump: &Dump) {
     }
     page.blank();
     page.raw("MOST WAITED ON");
-    for (at, waiters) in all.iter().take(OBJECTS) {
+    let shown = if every { all.len() } else { OBJECTS };
+    for (at, waiters) in all.iter().take(shown) {
         one(page, dump, *at, waiters);
     }
-    if all.len() > OBJECTS {
-        let rest = (all.len() - OBJECTS) as u64;
+    if all.len() > shown {
+        let rest = (all.len() - shown) as u64;
         page.raw(&format!("  … and {} on which more than one waits", words::count(rest, "more object")));
     }
 }
