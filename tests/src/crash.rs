@@ -20,6 +20,8 @@ pub struct Printed {
     pub frames: Vec<Frame>,
     /// Before this frame some are left out.
     pub cut: Option<usize>,
+    /// How many, where that is told (Go 1.21 on).
+    pub left_out: Option<u64>,
     pub created_by: Option<Creator>,
 }
 
@@ -66,10 +68,12 @@ fn goroutine(block: &str) -> Result<(u64, Printed)> {
     let state = words.collect::<Vec<_>>().join(", ").replace(" (scan)", "");
     let id = who.split(' ').next().unwrap_or(who).parse()?;
     let g = who.split(' ').find_map(|w| u64::from_str_radix(w.strip_prefix("gp=0x")?, 16).ok());
-    let mut printed = Printed { state, g, frames: Vec::new(), cut: None, created_by: None };
+    let mut printed = Printed { state, g, frames: Vec::new(), cut: None, left_out: None, created_by: None };
     while let Some(line) = lines.next() {
         if line.contains("frames elided...") {
             printed.cut = Some(printed.frames.len());
+            let many = line.strip_prefix("...").and_then(|l| l.split(' ').next());
+            printed.left_out = many.and_then(|n| n.parse().ok());
             continue;
         }
         // Else it is said that there is none, `goroutine running on other thread`.
@@ -128,10 +132,11 @@ fn of_json(dump: &Value, g: &Value) -> Result<Printed> {
     }
     let stack = index(&g["stack"]).map(|i| &dump["stacks"][i]);
     let (mut frames, mut cut) = (Vec::new(), None);
-    let left_out = stack.and_then(|s| index(&s["left_out"]["after"]));
+    let after = stack.and_then(|s| index(&s["left_out"]["after"]));
+    let left_out = stack.and_then(|s| s["left_out"]["frames"].as_u64());
     let places = stack.and_then(|s| s["places"].as_array()).map_or(&[][..], |p| p);
     for (i, place) in places.iter().enumerate() {
-        if left_out == Some(i) {
+        if after == Some(i) {
             cut = Some(frames.len());
         }
         let place = &dump["places"][index(place).context("a place")?];
@@ -156,7 +161,7 @@ fn of_json(dump: &Value, g: &Value) -> Result<Printed> {
         }),
         _ => None,
     };
-    Ok(Printed { state, g: g["g"].as_u64(), frames, cut, created_by })
+    Ok(Printed { state, g: g["g"].as_u64(), frames, cut, left_out, created_by })
 }
 
 /// Each frame that the runtime has printed is ours, and where it has left some out, what stands around them.
@@ -166,12 +171,13 @@ pub fn same(own: &Printed, ours: &Printed) -> bool {
     let (own, mut ours) = (own.clone(), rest);
     let cut = own.cut.unwrap_or(own.frames.len());
     let (inner, outer) = own.frames.split_at(cut.min(own.frames.len()));
-    // Ours leaves out more of a stack that is deeper, never as far as those ends.
-    let whole = own.cut.is_some() || ours.frames.len() == own.frames.len();
-    if !whole || !ours.frames.starts_with(inner) || !ours.frames.ends_with(outer) {
+    // Ours leaves out frames of deeper stacks only, never as far as those ends.
+    let all = |p: &Printed| p.frames.len() as u64 + p.left_out.unwrap_or(0);
+    let as_many = own.cut.is_some() && own.left_out.is_none() || all(&own) == all(&ours);
+    if !as_many || !ours.frames.starts_with(inner) || !ours.frames.ends_with(outer) {
         return false;
     }
     ours.frames.clone_from(&own.frames);
-    ours.cut = own.cut;
+    (ours.cut, ours.left_out) = (own.cut, own.left_out);
     own == ours
 }

@@ -129,7 +129,7 @@ impl Seen {
         let kinds =
             ["Chan", "Recv", "Sched", "Nap", "Lock", "Sys", "Grow", "Serve", "Rest", "deep", "born", "yield"];
         let state = states.into_iter().find(|s| !self.by_state.contains_key(*s));
-        let kind = || kinds.into_iter().find(|k| !(old && *k == "yield") && !self.by_kind.contains_key(*k));
+        let kind = || kinds.into_iter().find(|k| !(self.by_kind.contains_key(*k) || old && *k == "yield"));
         state.or_else(kind).map(|what| format!("none was in `{what}`"))
     }
 

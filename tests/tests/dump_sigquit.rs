@@ -272,7 +272,7 @@ fn what_the_zoo_and_leaks_print_when_they_are_killed() -> Result<()> {
     jobs.push(Job {
         name: "leaks".to_owned(),
         go: golang::DEFAULT,
-        executable: golang::build_leaks(golang::DEFAULT, ".")?,
+        executable: golang::build_leaks(golang::DEFAULT, ".", &[])?,
         args: Vec::new(),
         least: 2_000,
         still: false,
