@@ -3,6 +3,7 @@
 
 pub mod chains;
 pub mod counts;
+pub mod crash;
 pub mod dump;
 pub mod events;
 pub mod first;

@@ -89,7 +89,7 @@ impl Between {
 }
 
 /// The same, or differs as it must:
-/// - The one that dumps is running in its own dump.
+/// - The one that dumps is running in its own dump, further in than where it waits to be asked. Where it began is the same.
 /// - Before Go 1.21 a dump shows the first 100 frames of a deep stack; ours shows 50 of each end, as later ones do.
 pub fn explained(go: &str, id: u64, own: &Said, ours: &Said) -> bool {
     const ENDS: usize = 50;
@@ -100,9 +100,21 @@ pub fn explained(go: &str, id: u64, own: &Said, ours: &Said) -> bool {
     };
     let first_100 = own.frames.iter().any(|f| f.starts_with("...additional frames elided..."));
     own == ours
-        || id == 1 && own.state == "running]"
+        || id == 1 && own.state == "running]" && begins_as(own, ours)
         || ends_early(go, own, ours)
         || first_100 && own.state == ours.state && cut(&own.frames) == cut(&ours.frames)
+}
+
+/// The outermost function is the same, and who created it, if that is said.
+fn begins_as(own: &Said, ours: &Said) -> bool {
+    let creator = |said: &Said| said.frames.last().filter(|f| f.starts_with("created by ")).cloned();
+    // Its name and file; it may be in another line.
+    let outermost = |said: &Said| {
+        let frame = said.frames.iter().rfind(|f| !f.starts_with("created by "))?;
+        Some(frame.rsplit_once(':')?.0.to_owned())
+    };
+    let known = ["syscall]", "IO wait]", "running]", "runnable]"].contains(&ours.state.as_str());
+    known && creator(own) == creator(ours) && outermost(own).is_some_and(|o| Some(o) == outermost(ours))
 }
 
 /// Go 1.19 shows the first 100 frames of a deep stack, the runtime's among them, and does not say that there are more.
@@ -112,4 +124,29 @@ fn ends_early(go: &str, own: &Said, ours: &Said) -> bool {
         && (95..=101).contains(&own.frames.len())
         && (&own.state, &own.frames[..ENDS]) == (&ours.state, ours.frames.get(..ENDS).unwrap_or_default())
         && own.frames.last() == ours.frames.last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(state: &str, frames: &[&str]) -> Said {
+        Said { state: state.to_owned(), frames: frames.iter().map(|f| (*f).to_owned()).collect() }
+    }
+
+    #[test]
+    fn the_one_that_dumps_may_differ_further_in_than_where_it_began() {
+        let own = said("running]", &["main.dump /a/main.go:9 +0x4", "main.main /a/main.go:30 +0x12"]);
+        let waits = |state, began| {
+            said(state, &["syscall.Read /s/syscall.go:1", "os.(*File).Read /s/os.go:2", began])
+        };
+        let began = "main.main /a/main.go:25 +0x9";
+        assert!(explained("1.26.6", 1, &own, &waits("syscall]", began)));
+        assert!(!explained("1.26.6", 2, &own, &waits("syscall]", began)));
+        assert!(!explained("1.26.6", 1, &own, &waits("syscall, moving]", began)));
+        assert!(!explained("1.26.6", 1, &own, &waits("syscall]", "main.other /a/main.go:25 +0x9")));
+        assert!(!explained("1.26.6", 1, &own, &waits("syscall]", "main.main /b/main.go:25 +0x9")));
+        let created = "created by main.other /a/main.go:1 +0x1";
+        assert!(!explained("1.26.6", 1, &own, &said("syscall]", &[began, created])));
+    }
 }

@@ -183,13 +183,15 @@ pub fn build(how: &Build) -> Result<PathBuf> {
 
 /// Go's own leaking programs: those of a directory of `src/runtime/testdata/testgoroutineleakprofile` (Go 1.26 and later),
 /// with the main.go of `tests/go/leaks` in the place of theirs. They are built where they are, and nothing is written there.
-pub fn build_leaks(go: &str, directory: &str) -> Result<PathBuf> {
+/// `flags` are for `go build`.
+pub fn build_leaks(go: &str, directory: &str, flags: &[&str]) -> Result<PathBuf> {
     let programs = root_of(go)?.join("src/runtime/testdata/testgoroutineleakprofile").join(directory);
     let programs = programs
         .canonicalize()
         .with_context(|| format!("Go {go} has no leaking programs at `{}`", programs.display()))?;
     // The directory is no flag, but tells one from the other.
-    built(&Build { program: "leaks", go, flags: &[directory], cgo: false }, &|cmd, source, own| {
+    let told = [&[directory], flags].concat();
+    built(&Build { program: "leaks", go, flags: &told, cgo: false }, &|cmd, source, own| {
         let overlay = own.join("overlay.json");
         // The tools cache and the repository have no names that JSON would have to escape.
         let (theirs, ours) = (programs.join("main.go"), source.join("main.go"));
@@ -197,7 +199,7 @@ pub fn build_leaks(go: &str, directory: &str) -> Result<PathBuf> {
         fs::write(&overlay, text).with_context(|| format!("cannot write `{}`", overlay.display()))?;
         // The standard library's module is no file's to change.
         cmd.current_dir(&programs).env("GOFLAGS", "").args(["build", "-buildvcs=false"]);
-        cmd.arg("-overlay").arg(&overlay);
+        cmd.arg("-overlay").arg(&overlay).args(flags);
         Ok(overlay)
     })
 }

@@ -1,17 +1,16 @@
 // Command moving does everything that makes reading a stack from outside go wrong: goroutines that park and run a million
 // times a second, by two ways of calling with frames of the same size, stacks that grow and shrink, collections without a
-// pause, system calls, coroutines, goroutines that are born and end, a busy HTTP server.
+// pause, system calls, coroutines, goroutines that are born and end, a busy HTTP server, and more goroutines for each line
+// that it is sent.
 //
-// The names tell what is true: a stack that holds a function of `pathA` holds none of `pathB`. It prints `ready` and works
-// until it is killed.
+// The names tell what is true: a stack that holds a function of `pathA` holds none of `pathB`; a goroutine that waits stands
+// in the step with the highest number; `grow` counts down by threes to the 0 that sleeps; `deepA(n)` has n+1 frames. It
+// prints `ready` and works until it is killed.
 package main
 
 import (
 	"flag"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"runtime"
 	"sync"
 	"syscall"
@@ -48,6 +47,7 @@ func main() {
 	go collect()
 	go spawn()
 	go serve()
+	go more()
 	time.Sleep(100 * time.Millisecond)
 	fmt.Println("ready")
 	select {}
@@ -94,26 +94,6 @@ func spawn() {
 		for i := 0; i < 20; i++ {
 			<-done
 		}
-	}
-}
-
-func serve() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) }))
-	for i := 0; i < 2; i++ {
-		go func() {
-			for {
-				r, err := http.Get("http://" + l.Addr().String() + "/path")
-				if err != nil {
-					continue
-				}
-				io.Copy(io.Discard, r.Body)
-				r.Body.Close()
-			}
-		}()
 	}
 }
 
@@ -241,18 +221,32 @@ func pathAGrow2(p *place) {
 
 //go:noinline
 func pathAGrow3(p *place) {
-	growA(p, p.n%90)
+	growA0(p, p.n%30*3)
 	sink[0]++
 }
 
 //go:noinline
-func growA(p *place, n int) {
+func growA0(p *place, n int) {
 	var room [200]byte
 	if n == 0 {
 		time.Sleep(50 * time.Microsecond)
 	} else {
-		growA(p, n-1)
+		growA2(p, n-1)
 	}
+	sink[n%64] = room[n%200]
+}
+
+//go:noinline
+func growA1(p *place, n int) {
+	var room [200]byte
+	growA0(p, n-1)
+	sink[n%64] = room[n%200]
+}
+
+//go:noinline
+func growA2(p *place, n int) {
+	var room [200]byte
+	growA1(p, n-1)
 	sink[n%64] = room[n%200]
 }
 
@@ -399,18 +393,32 @@ func pathBGrow2(p *place) {
 
 //go:noinline
 func pathBGrow3(p *place) {
-	growB(p, p.n%90)
+	growB0(p, p.n%30*3)
 	sink[0]++
 }
 
 //go:noinline
-func growB(p *place, n int) {
+func growB0(p *place, n int) {
 	var room [200]byte
 	if n == 0 {
 		time.Sleep(50 * time.Microsecond)
 	} else {
-		growB(p, n-1)
+		growB2(p, n-1)
 	}
+	sink[n%64] = room[n%200]
+}
+
+//go:noinline
+func growB1(p *place, n int) {
+	var room [200]byte
+	growB0(p, n-1)
+	sink[n%64] = room[n%200]
+}
+
+//go:noinline
+func growB2(p *place, n int) {
+	var room [200]byte
+	growB1(p, n-1)
 	sink[n%64] = room[n%200]
 }
 

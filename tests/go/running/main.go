@@ -1,7 +1,8 @@
 // Command running has goroutines that never wait: one that computes, one whose stack grows and shrinks, one that stops
 // all others again and again, and two that wake each other.
 //
-// With the argument `alone` only the one that computes. It prints `ready` and goes on until it is killed.
+// With the argument `alone` only the one that computes; with `in-turn` two of those, one processor for both, and nothing
+// else: each is stopped for the other one. It prints `ready` and goes on until it is killed.
 package main
 
 import (
@@ -11,12 +12,24 @@ import (
 	"time"
 )
 
-var sink int
+var (
+	sink int
+	ring [64]int
+)
 
 func main() {
 	runtime.GOMAXPROCS(6)
+	how := ""
+	if len(os.Args) > 1 {
+		how = os.Args[1]
+	}
 	go outer()
-	if len(os.Args) < 2 || os.Args[1] != "alone" {
+	switch how {
+	case "alone":
+	case "in-turn":
+		runtime.GOMAXPROCS(1)
+		go outer()
+	default:
 		go grows()
 		go asks()
 		a, b := make(chan int), make(chan int)
@@ -36,10 +49,13 @@ func outer() { middle(); runtime.KeepAlive(sink) }
 //go:noinline
 func middle() { computes(); runtime.KeepAlive(sink) }
 
+// computes could end, or the compiler would make nothing of it but a jump to itself, which has no line.
+//
 //go:noinline
 func computes() {
-	for i := 0; ; i++ {
-		sink = i
+	for i := 0; i >= 0; i = (i + 1) % 1000 {
+		sink += i * i
+		ring[i%len(ring)] ^= sink
 	}
 }
 
