@@ -5,6 +5,7 @@ use foldhash::HashMap;
 use super::super::g::{self, G};
 use super::super::walk::Code;
 use super::super::{Area, MemoryError, ReadMemory};
+use super::stack::start;
 use crate::dump::cycles::{Has, Held, Hold};
 use crate::dump::{Dump, Goroutine, ObjectKind, Trace};
 use crate::event::status;
@@ -29,8 +30,13 @@ pub struct Found {
     pub sums: Vec<Option<u32>>,
 }
 
-/// Notes who has the address of an object on its stack without waiting on it. Read after all else, each stack once: it may
-/// have moved on since, and a stack may keep addresses that are not needed any more.
+/// Notes who has the address of an object on its stack without waiting on it. Read after all else: it may have moved on since
+/// it was read first, and a stack may keep addresses that are not needed any more.
+///
+/// Each stack is read once, between two reads of its g. Where these differ the bytes may be of a stack that was given back
+/// and is somebody else's by then: nobody is named for them. Where they are the same the stack was its own all the time; that
+/// it has run 256 rounds meanwhile (a coroutine or a system call: any number), so that the bytes are of several moments, is
+/// not noticed.
 pub fn holders(
     memory: &dyn ReadMemory,
     layout: &Layout,
@@ -43,7 +49,7 @@ pub fn holders(
         return Ok(found);
     }
     let size = g::window(layout);
-    let (mut gs, mut stacks) = (Vec::new(), Vec::new());
+    let (mut gs, mut after, mut stacks) = (Vec::new(), Vec::new(), Vec::new());
     for first in (0..dump.goroutines.len()).step_by(BATCH) {
         let batch = &dump.goroutines[first..dump.goroutines.len().min(first + BATCH)];
         let addrs: Vec<u64> = batch.iter().map(|g| g.g).collect();
@@ -61,6 +67,12 @@ pub fn holders(
         stacks.resize(areas.iter().map(|a| a.len).sum(), 0);
         let mut ok = vec![false; areas.len()];
         memory.read_areas(&areas, &mut stacks, &mut ok)?;
+        after.resize(batch.len() * size, 0);
+        let mut after_ok = vec![false; batch.len()];
+        memory.read_each(&addrs, size, &mut after, &mut after_ok)?;
+        let held: Vec<bool> = (gs.chunks_exact(size).zip(after.chunks_exact(size)).zip(after_ok))
+            .map(|((before, after), ok)| ok && before == after)
+            .collect();
         let mut rest = &stacks[..];
         let mut named: Vec<(u32, u64)> = Vec::new();
         for (i, was) in batch.iter().enumerate() {
@@ -68,13 +80,13 @@ pub fn holders(
             rest = behind;
             let index = (first + i) as u32;
             let whole = read[i].is_some_and(|g| searched(was, &g).whole);
-            if !ok[i] || !whole {
+            if !ok[i] || !whole || !held[i] {
                 found.held.unsearched.push(index);
             }
             if !ok[i] {
                 continue;
             }
-            let sure = was.trace.stack().is_some();
+            let sure = held[i] && read[i].is_some_and(|g| stands(was, &g));
             let own = own_frames(code, dump, was, read[i].as_ref(), areas[i].addr, bytes);
             let mut hits: Vec<(u32, Has)> = Vec::new();
             for (n, word) in bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).enumerate() {
@@ -157,9 +169,14 @@ pub(super) struct Searched {
     pub whole: bool,
 }
 
+/// It stood when its stack was read, and stands now. One that runs has an old stack pointer in its g, or none.
+fn stands(was: &Goroutine, g: &G) -> bool {
+    was.trace.stack().is_some() && start(g).is_some()
+}
+
 /// Of a goroutine that stands, what it uses; of one that runs, all up to the outer end.
 pub(super) fn searched(was: &Goroutine, g: &G) -> Searched {
-    let stands = was.trace.stack().is_some();
+    let stands = stands(was, g);
     let sp = match g.status() {
         _ if !stands => g.lo.max(g.hi.saturating_sub(MAX_STACK)),
         status::SYSCALL => g.syscallsp,
