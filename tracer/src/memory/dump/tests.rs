@@ -461,3 +461,4 @@ fn how_long_they_have_waited_and_what_nobody_has_any_more_is_as_in_a_first_look(
 }
 
 mod held;
+mod motion;
