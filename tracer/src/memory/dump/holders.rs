@@ -22,14 +22,6 @@ const MAX_HOLDS: usize = 8 << 20;
 /// Frames between a goroutine's end and the function that called `sync`.
 const MAX_FRAMES: usize = 32;
 
-/// What was found on the stacks.
-#[derive(Default)]
-pub struct Found {
-    pub held: Held,
-    /// By index of goroutine: a sum over all bytes of its g as they were read before its stack; none where they were not.
-    pub sums: Vec<Option<u32>>,
-}
-
 /// Notes who has the address of an object on its stack without waiting on it. Read after all else: it may have moved on since
 /// it was read first, and a stack may keep addresses that are not needed any more.
 ///
@@ -42,8 +34,8 @@ pub fn holders(
     layout: &Layout,
     code: &mut dyn Code,
     dump: &mut Dump,
-) -> Result<Found, MemoryError> {
-    let mut found = Found::default();
+) -> Result<Held, MemoryError> {
+    let mut found = Held::default();
     let objects = Addresses::of(dump);
     if objects.at.is_empty() {
         return Ok(found);
@@ -61,7 +53,6 @@ pub fn holders(
                 Some(G::parse(was.g, bytes, layout)).filter(|g| *ok && g.goid == was.goid)
             })
             .collect();
-        found.sums.extend(read.iter().zip(gs.chunks_exact(size)).map(|(g, bytes)| g.map(|_| g::sum(bytes))));
         let areas: Vec<Area> =
             batch.iter().zip(&read).map(|(was, g)| g.map_or(NOTHING, |g| searched(was, &g).area)).collect();
         stacks.resize(areas.iter().map(|a| a.len).sum(), 0);
@@ -70,8 +61,8 @@ pub fn holders(
         after.resize(batch.len() * size, 0);
         let mut after_ok = vec![false; batch.len()];
         memory.read_each(&addrs, size, &mut after, &mut after_ok)?;
-        let held: Vec<bool> = (gs.chunks_exact(size).zip(after.chunks_exact(size)).zip(after_ok))
-            .map(|((before, after), ok)| ok && before == after)
+        let held: Vec<bool> = (read.iter().zip(after.chunks_exact(size)).zip(after_ok))
+            .map(|((g, after), ok)| ok && g.is_some_and(|g| stood(&g, &G::parse(g.addr, after, layout))))
             .collect();
         let mut rest = &stacks[..];
         let mut named: Vec<(u32, u64)> = Vec::new();
@@ -81,7 +72,7 @@ pub fn holders(
             let index = (first + i) as u32;
             let whole = read[i].is_some_and(|g| searched(was, &g).whole);
             if !ok[i] || !whole || !held[i] {
-                found.held.unsearched.push(index);
+                found.unsearched.push(index);
             }
             if !ok[i] {
                 continue;
@@ -106,10 +97,10 @@ pub fn holders(
                 if has == Has::Address {
                     named.push((object, was.goid));
                 }
-                if found.held.holds.len() < MAX_HOLDS {
-                    found.held.holds.push(Hold { object, goroutine: index, has });
+                if found.holds.len() < MAX_HOLDS {
+                    found.holds.push(Hold { object, goroutine: index, has });
                 } else {
-                    found.held.unnamed.insert(object);
+                    found.unnamed.insert(object);
                 }
             }
         }
@@ -172,6 +163,15 @@ pub(super) struct Searched {
 /// It stood when its stack was read, and stands now. One that runs has an old stack pointer in its g, or none.
 fn stands(was: &Goroutine, g: &G) -> bool {
     was.trace.stack().is_some() && start(g).is_some()
+}
+
+/// Two reads show a goroutine at one place of one stack. The collector's marks are not asked for.
+fn stood(before: &G, after: &G) -> bool {
+    let place = |g: &G| {
+        let stack = (g.lo, g.hi, g.sp, g.pc, g.syscallsp, g.syscallpc);
+        (g.goid, g.status(), g.tracking_seq, g.waiting, stack)
+    };
+    place(before) == place(after)
 }
 
 /// Of a goroutine that stands, what it uses; of one that runs, all up to the outer end.

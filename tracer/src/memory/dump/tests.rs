@@ -19,6 +19,7 @@ const OUTER: u64 = 0x50_0020;
 const ANOTHERS: u64 = 0x50_0f30;
 
 type Words = HashMap<u64, u64>;
+type Change = Box<dyn Fn(&mut Words)>;
 type OnRead = Box<dyn Fn(u32, u64, &mut Words)>;
 
 /// Words at addresses; everything else is not mapped. `on_read` may change them between two reads.
@@ -462,3 +463,4 @@ fn how_long_they_have_waited_and_what_nobody_has_any_more_is_as_in_a_first_look(
 
 mod held;
 mod motion;
+mod waits;
