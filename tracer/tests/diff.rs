@@ -66,6 +66,7 @@ fn dump(base: Base, leaks: u64, pool: u64, hours: u64) -> Dump {
         labels: None,
         system: false,
         waits_on: vec![],
+        wait_mark: None,
     };
     Dump {
         about: About {

@@ -125,6 +125,8 @@ pub struct Goroutine {
     pub system: bool,
     /// Indices into [`Dump::objects`]: none, one, or all channels of a `select`.
     pub waits_on: Vec<Wait>,
+    /// Of one that waits: tells later whether it has waited since it was read ([`crate::memory::g::G::wait_mark`]). Not stored.
+    pub wait_mark: Option<u32>,
 }
 
 /// What could be read of a goroutine's stack.
@@ -339,5 +341,6 @@ pub(crate) fn nobody(goid: u64) -> Goroutine {
         labels: None,
         system: false,
         waits_on: Vec::new(),
+        wait_mark: None,
     }
 }

@@ -104,6 +104,25 @@ impl G {
         }
     }
 
+    /// Of one that waits: a sum over what stays as it is until it runs, whatever the collector does with it meanwhile: it moves
+    /// its stack, marks it anew in each cycle, and notes `waitsince` once.
+    pub fn wait_mark(&self) -> u32 {
+        self.wait_mark_with(self.waitsince)
+    }
+
+    /// It has waited since its [`wait_mark`](Self::wait_mark) was `mark`, if it waits. Not noticed is who has run a multiple of 256
+    /// times meanwhile and waits at the same place, unless a collection had found it waiting before.
+    pub fn has_waited_since(&self, mark: u32) -> bool {
+        mark == self.wait_mark_with(self.waitsince) || mark == self.wait_mark_with(0)
+    }
+
+    fn wait_mark_with(&self, waitsince: u64) -> u32 {
+        let counted = u64::from(self.reason) << 8 | u64::from(self.tracking_seq);
+        let used = self.hi.wrapping_sub(self.sp);
+        let words = [self.goid, counted, self.pc, used, self.waiting, waitsince];
+        sum(words.map(u64::to_le_bytes).as_flattened())
+    }
+
     /// Without the scan bit.
     pub fn status(&self) -> u32 {
         self.raw_status & !status::SCAN_BIT

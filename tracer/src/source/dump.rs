@@ -134,14 +134,14 @@ impl<'s> Looks<'s> {
         dump.about = about(subject, origin, taken_unix_ns, took_ns);
         dump.places = places(wanted(&dump), subject, &mut self.symbolizer);
         objects::refine(subject.memory, subject.layout, &mut dump)?;
-        let mut found = holders(subject.memory, subject.layout, &mut self.code, &mut dump)?;
+        let mut held = holders(subject.memory, subject.layout, &mut self.code, &mut dump)?;
         for i in 0..dump.goroutines.len() {
             let g = &dump.goroutines[i];
             dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
         }
-        found.held.image = image(subject);
-        self.with_source(None, |_, source, _| suspects::question(source, &dump, &mut found))?;
-        let (cycles, more) = cycles::find(&dump, &found.held);
+        held.image = image(subject);
+        self.with_source(None, |_, source, _| suspects::question(source, &dump, &mut held))?;
+        let (cycles, more) = cycles::find(&dump, &held);
         dump.cycles = cycles;
         if more > 0 {
             let text = format!("there are {more} more circles of goroutines that wait for each other");

@@ -5,6 +5,7 @@ use foldhash::HashMap;
 use super::super::g::{self, G};
 use super::super::walk::Code;
 use super::super::{Area, MemoryError, ReadMemory};
+use super::stack::start;
 use crate::dump::cycles::{Has, Held, Hold};
 use crate::dump::{Dump, Goroutine, ObjectKind, Trace};
 use crate::event::status;
@@ -21,29 +22,26 @@ const MAX_HOLDS: usize = 8 << 20;
 /// Frames between a goroutine's end and the function that called `sync`.
 const MAX_FRAMES: usize = 32;
 
-/// What was found on the stacks.
-#[derive(Default)]
-pub struct Found {
-    pub held: Held,
-    /// By index of goroutine: a sum over all bytes of its g as they were read before its stack; none where they were not.
-    pub sums: Vec<Option<u32>>,
-}
-
-/// Notes who has the address of an object on its stack without waiting on it. Read after all else, each stack once: it may
-/// have moved on since, and a stack may keep addresses that are not needed any more.
+/// Notes who has the address of an object on its stack without waiting on it. Read after all else: it may have moved on since
+/// it was read first, and a stack may keep addresses that are not needed any more.
+///
+/// Each stack is read once, between two reads of its g. Where these differ the bytes may be of a stack that was given back
+/// and is somebody else's by then: nobody is named for them. Where they are the same the stack was its own all the time; that
+/// it has run 256 rounds meanwhile (a coroutine or a system call: any number), so that the bytes are of several moments, is
+/// not noticed.
 pub fn holders(
     memory: &dyn ReadMemory,
     layout: &Layout,
     code: &mut dyn Code,
     dump: &mut Dump,
-) -> Result<Found, MemoryError> {
-    let mut found = Found::default();
+) -> Result<Held, MemoryError> {
+    let mut found = Held::default();
     let objects = Addresses::of(dump);
     if objects.at.is_empty() {
         return Ok(found);
     }
     let size = g::window(layout);
-    let (mut gs, mut stacks) = (Vec::new(), Vec::new());
+    let (mut gs, mut after, mut stacks) = (Vec::new(), Vec::new(), Vec::new());
     for first in (0..dump.goroutines.len()).step_by(BATCH) {
         let batch = &dump.goroutines[first..dump.goroutines.len().min(first + BATCH)];
         let addrs: Vec<u64> = batch.iter().map(|g| g.g).collect();
@@ -55,12 +53,17 @@ pub fn holders(
                 Some(G::parse(was.g, bytes, layout)).filter(|g| *ok && g.goid == was.goid)
             })
             .collect();
-        found.sums.extend(read.iter().zip(gs.chunks_exact(size)).map(|(g, bytes)| g.map(|_| g::sum(bytes))));
         let areas: Vec<Area> =
             batch.iter().zip(&read).map(|(was, g)| g.map_or(NOTHING, |g| searched(was, &g).area)).collect();
         stacks.resize(areas.iter().map(|a| a.len).sum(), 0);
         let mut ok = vec![false; areas.len()];
         memory.read_areas(&areas, &mut stacks, &mut ok)?;
+        after.resize(batch.len() * size, 0);
+        let mut after_ok = vec![false; batch.len()];
+        memory.read_each(&addrs, size, &mut after, &mut after_ok)?;
+        let held: Vec<bool> = (read.iter().zip(after.chunks_exact(size)).zip(after_ok))
+            .map(|((g, after), ok)| ok && g.is_some_and(|g| stood(&g, &G::parse(g.addr, after, layout))))
+            .collect();
         let mut rest = &stacks[..];
         let mut named: Vec<(u32, u64)> = Vec::new();
         for (i, was) in batch.iter().enumerate() {
@@ -68,13 +71,13 @@ pub fn holders(
             rest = behind;
             let index = (first + i) as u32;
             let whole = read[i].is_some_and(|g| searched(was, &g).whole);
-            if !ok[i] || !whole {
-                found.held.unsearched.push(index);
+            if !ok[i] || !whole || !held[i] {
+                found.unsearched.push(index);
             }
             if !ok[i] {
                 continue;
             }
-            let sure = was.trace.stack().is_some();
+            let sure = held[i] && read[i].is_some_and(|g| stands(was, &g));
             let own = own_frames(code, dump, was, read[i].as_ref(), areas[i].addr, bytes);
             let mut hits: Vec<(u32, Has)> = Vec::new();
             for (n, word) in bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).enumerate() {
@@ -94,10 +97,10 @@ pub fn holders(
                 if has == Has::Address {
                     named.push((object, was.goid));
                 }
-                if found.held.holds.len() < MAX_HOLDS {
-                    found.held.holds.push(Hold { object, goroutine: index, has });
+                if found.holds.len() < MAX_HOLDS {
+                    found.holds.push(Hold { object, goroutine: index, has });
                 } else {
-                    found.held.unnamed.insert(object);
+                    found.unnamed.insert(object);
                 }
             }
         }
@@ -157,9 +160,23 @@ pub(super) struct Searched {
     pub whole: bool,
 }
 
+/// It stood when its stack was read, and stands now. One that runs has an old stack pointer in its g, or none.
+fn stands(was: &Goroutine, g: &G) -> bool {
+    was.trace.stack().is_some() && start(g).is_some()
+}
+
+/// Two reads show a goroutine at one place of one stack. The collector's marks are not asked for.
+fn stood(before: &G, after: &G) -> bool {
+    let place = |g: &G| {
+        let stack = (g.lo, g.hi, g.sp, g.pc, g.syscallsp, g.syscallpc);
+        (g.goid, g.status(), g.tracking_seq, g.waiting, stack)
+    };
+    place(before) == place(after)
+}
+
 /// Of a goroutine that stands, what it uses; of one that runs, all up to the outer end.
 pub(super) fn searched(was: &Goroutine, g: &G) -> Searched {
-    let stands = was.trace.stack().is_some();
+    let stands = stands(was, g);
     let sp = match g.status() {
         _ if !stands => g.lo.max(g.hi.saturating_sub(MAX_STACK)),
         status::SYSCALL => g.syscallsp,

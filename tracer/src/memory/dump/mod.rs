@@ -505,6 +505,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             labels,
             system: (self.source.is_system)(g.startpc),
             waits_on,
+            wait_mark: waits.then(|| g.wait_mark()),
         });
         Ok(())
     }

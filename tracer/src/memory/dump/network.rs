@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::g::{self, G};
+use super::super::g::G;
 use super::super::{Area, MemoryError};
 use super::waits::{Found, Reason, word};
 use super::{BATCH, Reader};
@@ -29,10 +29,10 @@ const FD: u32 = 8;
 /// Where waiting g's are: who waits to read and to write, up to Go 1.20 and later.
 const WAITERS: [u64; 3] = [24, 32, 40];
 
-/// A goroutine, by index, and what it waited for while the sum over its g's bytes was that.
+/// A goroutine, by index, its g as it was read before, and what it waited for.
 struct Polled {
     goroutine: usize,
-    sum: u32,
+    before: G,
     fd: u32,
     desc: u64,
 }
@@ -60,7 +60,7 @@ impl Reader<'_, '_> {
             let goroutines: Vec<usize> = batch.iter().map(|p| p.goroutine).collect();
             for (p, now) in batch.iter().zip(self.now(&goroutines)?) {
                 // A descriptor that is closed wakes who waits for it, so what was asked of it was true.
-                if now.is_some_and(|(g, sum)| sum == p.sum && self.parked_still(p.goroutine, &g, &g)) {
+                if now.is_some_and(|after| self.parked_still(p.goroutine, &p.before, &after)) {
                     let kind = ObjectKind::Descriptor { fd: p.fd, peer: peers.get(&p.fd).cloned() };
                     let wait = self.object(Found { addr: p.desc, kind, side: Side::Wait });
                     self.read.goroutines[p.goroutine].waits_on = vec![wait];
@@ -70,17 +70,13 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// The g's of these goroutines as they are now, with a sum over their bytes.
-    fn now(&self, goroutines: &[usize]) -> Result<Vec<Option<(G, u32)>>, MemoryError> {
+    /// The g's of these goroutines as they are now.
+    fn now(&self, goroutines: &[usize]) -> Result<Vec<Option<G>>, MemoryError> {
         let addrs: Vec<u64> = goroutines.iter().map(|i| self.read.goroutines[*i].g).collect();
         let (mut bytes, mut ok) = (vec![0; addrs.len() * self.size], vec![false; addrs.len()]);
         self.source.memory.read_each(&addrs, self.size, &mut bytes, &mut ok)?;
         let each = addrs.iter().zip(bytes.chunks_exact(self.size)).zip(ok);
-        Ok(each
-            .map(|((addr, bytes), ok)| {
-                ok.then(|| (G::parse(*addr, bytes, self.source.layout), g::sum(bytes)))
-            })
-            .collect())
+        Ok(each.map(|((addr, bytes), ok)| ok.then(|| G::parse(*addr, bytes, self.source.layout))).collect())
     }
 
     /// Looks through the stacks of these goroutines.
@@ -92,7 +88,7 @@ impl Reader<'_, '_> {
             false => Area { addr: 0, len: 0 },
         };
         let areas: Vec<Area> =
-            now.iter().map(|g| g.as_ref().map_or(Area { addr: 0, len: 0 }, |(g, _)| inner(g))).collect();
+            now.iter().map(|g| g.as_ref().map_or(Area { addr: 0, len: 0 }, inner)).collect();
         let mut stacks = vec![0; areas.iter().map(|a| a.len).sum()];
         let mut ok = vec![false; areas.len()];
         memory.read_areas(&areas, &mut stacks, &mut ok)?;
@@ -102,7 +98,7 @@ impl Reader<'_, '_> {
         for (n, area) in areas.iter().enumerate() {
             let (stack, behind) = rest.split_at(area.len);
             rest = behind;
-            let Some((g, _)) = now[n].filter(|_| ok[n]) else { continue };
+            let Some(g) = now[n].filter(|_| ok[n]) else { continue };
             let words = stack.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
             // The descriptor is not on the stack itself.
             let addrs: Vec<u64> = words
@@ -139,8 +135,8 @@ impl Reader<'_, '_> {
         }
         for (n, which) in proven {
             // Of several, nothing says which.
-            if let ([(fd, desc)], Some((_, sum))) = (&which[..], now[n]) {
-                found.push(Polled { goroutine: goroutines[n], sum, fd: *fd, desc: *desc });
+            if let ([(fd, desc)], Some(before)) = (&which[..], now[n]) {
+                found.push(Polled { goroutine: goroutines[n], before, fd: *fd, desc: *desc });
             }
         }
         Ok(())

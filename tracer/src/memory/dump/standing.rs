@@ -245,6 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_stack_is_being_copied_is_where_it_was_left() {
+        let layout = crate::gobin::newest_layout().unwrap();
+        let memory = Words(HashMap::from([(0x8208, 0x4010), (0x6208, 0x4020)]));
+        let source = source(&memory, &layout);
+        let standing = Standing { threads: &HashMap::new(), now_at_least: None };
+        let walked = |lo: u64, hi: u64, sp: u64, status: u32| {
+            let mut g = G::parse(ADDR, &[], &layout);
+            (g.raw_status, g.lo, g.hi, g.sp, g.pc) = (status, lo, hi, sp, 0x1130);
+            let walked = standing.walk(&source, &mut Fake, &g);
+            (pcs(&walked), walked.broken)
+        };
+        let copying = status::COPYSTACK;
+        let old = (vec![(0x1130, false), (0x4010, false)], None);
+        assert_eq!(walked(0x8000, 0x9000, 0x8200, copying), old);
+        // By the collector, who has set its bit.
+        assert_eq!(walked(0x8000, 0x9000, 0x8200, copying | status::SCAN_BIT), old);
+        // It leads to the copy.
+        let new = (vec![(0x1130, false), (0x4020, false)], None);
+        assert_eq!(walked(0x6000, 0x7000, 0x6200, copying), new);
+        // Between the stores of its bounds and of its stack pointer.
+        let neither = (vec![], Some(Broken::OutOfBounds));
+        assert_eq!(walked(0x6000, 0x7000, 0x8200, copying), neither);
+    }
+
+    #[test]
     fn a_signals_handler_leads_to_what_it_interrupted() {
         // The handler is at the end of its stack; a second one interrupted the first.
         let words = [

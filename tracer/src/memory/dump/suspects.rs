@@ -1,19 +1,21 @@
 //! What speaks against a circle of waits, asked only where one was found: that a goroutine has run since, so that its wait
 //! was another one than that of the next; and that a goroutine which can go on leads to one of the objects.
 //!
-//! All g's were read before any of these is read again. Those that are the same all stood still at one time between.
+//! All g's were read before any of these is read again. Those that wait as they did then all stood still at one time between;
+//! what the collector did with them meanwhile speaks for nobody.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::g::{self, G};
 use super::super::{Area, MemoryError};
-use super::holders::{Found, searched};
+use super::holders::searched;
 use super::semaphores::Lists;
 use super::waits::{Reason, Waits, bytes};
 use super::{Source, semaphores};
-use crate::dump::cycles::{self, Has, Hold};
+use crate::dump::cycles::{self, Has, Held, Hold};
 use crate::dump::{Dump, Goroutine, ObjectKind};
+use crate::event::status;
 
 /// Times at which a suspect must be the same, each after a longer pause: a count of 8 bits tells whether it ran.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(3)];
@@ -34,22 +36,22 @@ const WITHIN: u64 = 16;
 const ADDRESSES: std::ops::Range<u64> = 1 << 16..1 << 47;
 
 /// Notes in `found` what speaks for those that [`cycles::suspects`] names.
-pub fn question(source: &Source<'_>, dump: &Dump, found: &mut Found) -> Result<(), MemoryError> {
-    let suspects = cycles::suspects(dump, &found.held);
+pub fn question(source: &Source<'_>, dump: &Dump, found: &mut Held) -> Result<(), MemoryError> {
+    let suspects = cycles::suspects(dump, found);
     if suspects.is_empty() {
         return Ok(());
     }
     if source.standing.is_none() {
         have_moved(source, dump, found, &suspects)?;
     }
-    let suspects = cycles::suspects(dump, &found.held);
+    let suspects = cycles::suspects(dump, found);
     if suspects.is_empty() { Ok(()) } else { lead_there(source, dump, found, &suspects) }
 }
 
 fn have_moved(
     source: &Source<'_>,
     dump: &Dump,
-    found: &mut Found,
+    found: &mut Held,
     suspects: &[u32],
 ) -> Result<(), MemoryError> {
     let size = g::window(source.layout);
@@ -67,7 +69,7 @@ fn have_moved(
                 for at in batch {
                     let g = &dump.goroutines[*at as usize];
                     if !waits_there(source, dump, g, &mut now)? {
-                        found.held.moved.insert(*at);
+                        found.moved.insert(*at);
                     }
                 }
             }
@@ -75,9 +77,11 @@ fn have_moved(
             let mut ok = vec![false; batch.len()];
             source.memory.read_each(&addrs, size, &mut gs, &mut ok)?;
             for ((at, bytes), ok) in batch.iter().zip(gs.chunks_exact(size)).zip(ok) {
-                let sum = ok.then(|| g::sum(bytes));
-                if sum.is_none() || found.sums.get(*at as usize).copied().flatten() != sum {
-                    found.held.moved.insert(*at);
+                let was = &dump.goroutines[*at as usize];
+                let g = G::parse(was.g, bytes, source.layout);
+                let waits = matches!(g.status(), status::WAITING | status::LEAKED);
+                if !ok || !waits || !was.wait_mark.is_some_and(|mark| g.has_waited_since(mark)) {
+                    found.moved.insert(*at);
                 }
             }
         }
@@ -129,7 +133,7 @@ fn waits_there(
 fn lead_there(
     source: &Source<'_>,
     dump: &Dump,
-    found: &mut Found,
+    found: &mut Held,
     suspects: &[u32],
 ) -> Result<(), MemoryError> {
     let suspect: HashSet<u32> = suspects.iter().copied().collect();
@@ -156,7 +160,7 @@ fn lead_there(
         let area = searched(was, &G::parse(was.g, &g, source.layout)).area;
         let Some(stack) = bytes(source.memory, area.addr, area.len as u32)? else { continue };
         let mut reached: HashSet<u32> = HashSet::new();
-        let mut next = leads(&stack, &found.held.image, &mut seen);
+        let mut next = leads(&stack, &found.image, &mut seen);
         for hop in 0..=HOPS {
             reached.extend(next.iter().flat_map(|from| ahead(&objects, *from)));
             if hop == HOPS {
@@ -169,19 +173,19 @@ fn lead_there(
                 let mut ok = vec![false; areas.len()];
                 source.memory.read_areas(&areas, &mut room, &mut ok)?;
                 for (bytes, _) in room.chunks_exact(AHEAD).zip(ok).filter(|(_, ok)| *ok) {
-                    further.extend(leads(bytes, &found.held.image, &mut seen));
+                    further.extend(leads(bytes, &found.image, &mut seen));
                 }
             }
             next = further;
         }
         for object in reached {
-            found.held.holds.push(Hold { object, goroutine: i, has: Has::Perhaps });
+            found.holds.push(Hold { object, goroutine: i, has: Has::Perhaps });
         }
         if seen.len() >= MAX_FOLLOWED {
             // Of the others it is not known.
             let rest = (i + 1..dump.goroutines.len() as u32).filter(|g| !suspect.contains(g));
-            let known: HashSet<u32> = found.held.unsearched.iter().copied().collect();
-            found.held.unsearched.extend(rest.filter(|g| !known.contains(g)));
+            let known: HashSet<u32> = found.unsearched.iter().copied().collect();
+            found.unsearched.extend(rest.filter(|g| !known.contains(g)));
             return Ok(());
         }
     }

@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::*;
 use crate::dump::{Fires, ObjectKind, Pc};
@@ -14,8 +15,11 @@ const STACK: u64 = 0x1000;
 /// In the code: called by [`OUTER`], which ends the stack.
 const INNER: u64 = 0x40_0010;
 const OUTER: u64 = 0x50_0020;
+/// Ends the stacks of others.
+const ANOTHERS: u64 = 0x50_0f30;
 
 type Words = HashMap<u64, u64>;
+type Change = Box<dyn Fn(&mut Words)>;
 type OnRead = Box<dyn Fn(u32, u64, &mut Words)>;
 
 /// Words at addresses; everything else is not mapped. `on_read` may change them between two reads.
@@ -69,6 +73,42 @@ fn stack_of(i: u64) -> u64 {
     STACKS + i * STACK
 }
 
+/// Where a goroutine is parked.
+fn sp_of(i: u64) -> u64 {
+    stack_of(i) + STACK - 64
+}
+
+/// Where [`move_stack`] puts a stack.
+fn moved_to(i: u64) -> u64 {
+    STACKS + 0x80_0000 + i * STACK
+}
+
+/// Its stack lies elsewhere, half as large, as after a copy by the collector. The old one is another's, in whose calls nothing
+/// is wrong.
+fn move_stack(words: &mut Words, i: u64) {
+    copy_stack(words, i);
+    let l = layout();
+    let bounds = [
+        (l.kernel.g_stack_lo, moved_to(i) + STACK / 2),
+        (l.kernel.g_stack_hi, moved_to(i) + STACK),
+        (l.g_sched_sp, moved_to(i) + STACK - 64),
+    ];
+    bounds.iter().for_each(|(at, to)| set(words, g_at(i) + u64::from(*at), *to, 8));
+    give_back(words, i);
+}
+
+/// What it uses of its stack is at its new place, too.
+fn copy_stack(words: &mut Words, i: u64) {
+    for at in (0..STACK / 2).step_by(8).map(|at| at + STACK / 2) {
+        let word = words[&(stack_of(i) + at)];
+        words.insert(moved_to(i) + at, word);
+    }
+}
+
+fn give_back(words: &mut Words, i: u64) {
+    (0..STACK).step_by(8).for_each(|at| _ = words.insert(stack_of(i) + at, ANOTHERS));
+}
+
 fn set(words: &mut Words, addr: u64, value: u64, bytes: usize) {
     let mut word = words.get(&(addr & !7)).copied().unwrap_or(0).to_le_bytes();
     let from = (addr & 7) as usize;
@@ -82,7 +122,7 @@ fn put(words: &mut Words, i: u64, goid: u64, status: u32) {
     let g = g_at(i);
     (0..0x400).step_by(8).for_each(|at| _ = words.insert(g + at, 0));
     (0..STACK).step_by(8).for_each(|at| _ = words.insert(stack_of(i) + at, 0));
-    let sp = stack_of(i) + STACK - 64;
+    let sp = sp_of(i);
     words.insert(sp + 16, OUTER);
     let mut field = |offset: u32, value: u64| set(words, g + u64::from(offset), value, 8);
     field(l.kernel.g_stack_lo, stack_of(i));
@@ -147,7 +187,7 @@ fn one_that_ran_in_between_is_read_again() {
     // Its `trackingSeq` (or whatever else) changes once, after the first read.
     let changed = Cell::new(false);
     let memory = memory(&[(7, status::WAITING)], move |_, addr, words| {
-        if addr == stack_of(0) + STACK - 64 && !changed.replace(true) {
+        if addr == sp_of(0) && !changed.replace(true) {
             set(words, g_at(0) + 0xc8, 1, 1);
         }
     });
@@ -158,7 +198,7 @@ fn one_that_ran_in_between_is_read_again() {
 #[test]
 fn one_that_never_holds_still_is_told_as_moving() {
     let memory = memory(&[(7, status::WAITING)], |n, addr, words| {
-        if addr == stack_of(0) + STACK - 64 {
+        if addr == sp_of(0) {
             set(words, g_at(0) + 0xc8, n.into(), 1);
         }
     });
@@ -171,7 +211,7 @@ fn one_that_never_holds_still_is_told_as_moving() {
 fn one_that_is_never_twice_the_same_goroutine_is_counted_and_not_told() {
     let l = layout();
     let memory = memory(&[(7, status::WAITING)], move |n, addr, words| {
-        if addr == stack_of(0) + STACK - 64 {
+        if addr == sp_of(0) {
             set(words, g_at(0) + u64::from(l.kernel.g_goid), 100 + u64::from(n), 8);
         }
     });
@@ -183,7 +223,7 @@ fn one_that_is_never_twice_the_same_goroutine_is_counted_and_not_told() {
 fn one_that_runs_has_no_stack_and_one_that_ended_is_nobody() {
     let l = layout();
     let memory = memory(&[(7, status::RUNNING), (8, status::WAITING)], move |_, addr, words| {
-        if addr == stack_of(1) + STACK - 64 {
+        if addr == sp_of(1) {
             set(words, g_at(1) + u64::from(l.g_status), status::DEAD.into(), 4);
         }
     });
@@ -196,7 +236,7 @@ fn a_stack_that_does_not_come_to_its_end_says_where_and_why() {
     let memory = memory(&[(7, status::WAITING), (8, status::WAITING), (9, status::WAITING)], |_, _, _| {});
     {
         let mut words = memory.words.borrow_mut();
-        words.insert(stack_of(0) + STACK - 64 + 16, 0x99);
+        words.insert(sp_of(0) + 16, 0x99);
         // Its stack pointer is not on its stack.
         let l = layout();
         set(&mut words, g_at(1) + u64::from(l.g_sched_sp), 8, 8);
@@ -370,7 +410,7 @@ fn who_is_proven_to_wait_is_not_read_and_everybody_else_is() {
         let mut words = memory.words.borrow_mut();
         // Stacks that are other ones, which only a read of them can tell.
         for i in 0..10 {
-            words.insert(stack_of(i) + STACK - 64 + 16, OUTER + 0x1000);
+            words.insert(sp_of(i) + 16, OUTER + 0x1000);
         }
         let mut field = |i: u64, offset: u32, value: u64, len: usize| {
             set(&mut words, g_at(i) + u64::from(offset), value, len);
@@ -410,7 +450,7 @@ fn how_long_they_have_waited_and_what_nobody_has_any_more_is_as_in_a_first_look(
     let (memory, mut looker) = ten_looked_at();
     // One of them ends, whose stack was its own.
     let l = layout();
-    memory.words.borrow_mut().insert(stack_of(0) + STACK - 64 + 16, OUTER + 0x1000);
+    memory.words.borrow_mut().insert(sp_of(0) + 16, OUTER + 0x1000);
     set(&mut memory.words.borrow_mut(), g_at(0) + u64::from(l.g_waitsince), 600, 8);
     look_at(&memory, &mut looker);
     assert_eq!(looker.picture().stacks.len(), 2);
@@ -420,3 +460,7 @@ fn how_long_they_have_waited_and_what_nobody_has_any_more_is_as_in_a_first_look(
     assert_eq!((picture.stacks.len(), picture.goroutines.len()), (1, 9));
     assert!(picture.goroutines.iter().all(|g| g.runtime_since == Some(500)));
 }
+
+mod held;
+mod motion;
+mod waits;

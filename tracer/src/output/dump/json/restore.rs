@@ -146,6 +146,7 @@ fn goroutine(of: wire::Goroutine, pcs: &[Pc], sizes: &Sizes) -> Result<dump::Gor
         labels: of.labels.map(|l| in_range(l, sizes.labels, "set of labels")).transpose().map_err(who)?,
         system: of.system,
         waits_on: waits_on.collect::<Result<_>>().map_err(who)?,
+        wait_mark: None,
     })
 }
 

@@ -241,6 +241,7 @@ fn goroutine() -> impl Strategy<Value = Goroutine> {
                 labels,
                 system,
                 waits_on: waits.into_iter().map(|(object, side)| Wait { object, side }).collect(),
+                wait_mark: None,
             }
         },
     )
