@@ -31,6 +31,8 @@ pub struct Step {
     pub top: bool,
     /// It was not called: a signal put it above code that was at any instruction, which is what its return address names.
     pub interrupts: bool,
+    /// C code has called it: its caller's frame pointer is whatever that had in its register.
+    pub from_c: bool,
 }
 
 /// A way from a thread's other stacks back to the goroutine's.
@@ -77,6 +79,7 @@ impl<'b, 'd> Functions<'b, 'd> {
             args: functions.args(&f),
             top: f.is_top_frame(),
             interrupts: matches!(f.name, "runtime.asyncPreempt" | "runtime.sigpanic" | "runtime.debugCallV2"),
+            from_c: f.name == "runtime.cgocallback",
         })
     }
 }
@@ -195,6 +198,9 @@ fn frames_from(
         }
         if step.delta > 0 {
             chain.frame(at, hi, word);
+        }
+        if step.from_c {
+            chain.next = None;
         }
         pc = word(at).ok_or(Broken::Unreadable)?;
         sp = at + 8;

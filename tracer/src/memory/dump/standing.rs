@@ -147,8 +147,14 @@ mod tests {
     impl Code for Fake {
         fn step(&mut self, pc: u64) -> Result<Step, Broken> {
             let known = (0x1000..0x5000).contains(&pc);
-            let step =
-                Step { delta: 8, entry: pc & !0xff, args: 0, top: pc & !0xff == 0x4000, interrupts: false };
+            let step = Step {
+                delta: 8,
+                entry: pc & !0xff,
+                args: 0,
+                top: pc & !0xff == 0x4000,
+                interrupts: false,
+                from_c: false,
+            };
             known.then_some(step).ok_or(Broken::NoFunction { pc })
         }
 

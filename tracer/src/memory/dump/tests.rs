@@ -49,9 +49,14 @@ struct Functions;
 impl Code for Functions {
     fn step(&mut self, pc: u64) -> Result<Step, Broken> {
         match pc {
-            0x40_0000..0x60_0000 => {
-                Ok(Step { delta: 16, entry: pc & !0xfff, args: 0, top: pc >= 0x50_0000, interrupts: false })
-            }
+            0x40_0000..0x60_0000 => Ok(Step {
+                delta: 16,
+                entry: pc & !0xfff,
+                args: 0,
+                top: pc >= 0x50_0000,
+                interrupts: false,
+                from_c: false,
+            }),
             _ => Err(Broken::NoFunction { pc }),
         }
     }

@@ -11,7 +11,14 @@ impl Code for Fake {
         let entry = pc & !0xff;
         let words = (entry >> 8) as u32 & 0xf;
         let delta = if pc == entry { 0 } else { words * 8 };
-        Ok(Step { delta, entry, args: 0, top: entry >= 0xf000, interrupts: entry == 0xe000 })
+        Ok(Step {
+            delta,
+            entry,
+            args: 0,
+            top: entry >= 0xf000,
+            interrupts: entry == 0xe000,
+            from_c: entry == 0xd200,
+        })
     }
 
     fn passage(&mut self, _: u64) -> Option<Passage> {
@@ -136,5 +143,9 @@ fn a_frame_pointer_leads_to_a_frame_further_out_or_the_walk_is_doubted() {
     assert!(!doubted(c, 0xbad, 0), "past a frame that saves none");
     assert!(!doubted(0, c, 0) && !doubted(b, 0, 0), "some begin anew");
     assert!(!doubted(0x1234, at(400), a), "not within what lies further out");
+    // The same, but C code has called the second one: f(2) at 0xd200.
+    let words = [0xbad, at(4), 0xd210, 0xbad, at(5), 0x1120, at(9), 0x1220, 0xbad, 0, 0xf001];
+    let walked = whole(0x1230, &words);
+    assert_eq!((walked.stack.pcs.len(), walked.broken, walked.doubted), (5, None, false));
     assert!(doubted(at(5), c, 0) && doubted(b, at(6), 0) && doubted(at(2), b, 0), "between frames");
 }

@@ -181,7 +181,11 @@ fn two_words_that_do_not_lead_to_the_goroutine_are_no_descriptor() {
     assert_eq!(found([DESC, DESC + 40], right), of(5, DESC), "nobody to ask who is at the other end");
     assert_eq!(found([DESC, DESC + 24], [(8, 0), (24, g_at(0))]), of(0, DESC), "Go 1.20");
     assert_eq!(found([DESC, DESC + 40], [(8, 5), (40, g_at(1))]), None, "another waits");
-    assert_eq!(found([DESC, DESC + 40], [(8, 1 << 31), (40, g_at(0))]), None, "no descriptor has that number");
+    assert_eq!(
+        found([DESC, DESC + 40], [(8, 1 << 31), (40, g_at(0))]),
+        None,
+        "no descriptor has that number"
+    );
     assert_eq!(found([DESC, DESC + 48], right), None, "too far apart");
     assert_eq!(found([0, DESC + 40], right), None, "the descriptor is not there");
 }
