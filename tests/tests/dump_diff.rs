@@ -68,12 +68,15 @@ fn truth(program: &Running) -> Result<Grown> {
 fn it_names_the_statements_that_grew_by_as_many_as_the_program_says() -> Result<()> {
     root_only()?;
     let dir = tempfile::tempdir()?;
-    let [a, b, between] = ["a.json", "b.json", "x.session"].map(|f| dir.path().join(f));
+    let names = ["a.json", "b.json", "before.session", "x.session"];
+    let [a, b, idle, between] = names.map(|f| dir.path().join(f));
     let mut program =
         Fixture::new("exact").start(&["-wait", "-n", &BIRTHS.to_string(), "-m", &DEATHS.to_string()])?;
     dump(&program, &a)?;
 
     let pid = program.pid().to_string();
+    let recorded = gostray(&["record", &pid, "-o", name(&idle)?, "--duration", "1s"]);
+    ensure!(recorded.status.success(), "{}", String::from_utf8_lossy(&recorded.stderr));
     let mut recording = Background::start(&["record", &pid, "-o", name(&between)?, "--json"]);
     recording.watching();
     program.go()?;
@@ -100,6 +103,8 @@ fn it_names_the_statements_that_grew_by_as_many_as_the_program_says() -> Result<
     }
     assert_eq!(changed(&diff(&a, &between)?)?, truth, "a dump and the session's end");
     assert_eq!(changed(&diff(&between, &b)?)?, Grown::new(), "nothing came after the session");
+    assert_eq!(changed(&diff(&idle, &between)?)?, truth, "two sessions");
+    assert_eq!(changed(&diff(&idle, &b)?)?, truth, "a session and a dump");
 
     // Whatever a leak's size is, it fails from there on.
     let largest = truth.values().max().copied().context("no chain")?;
