@@ -1,6 +1,5 @@
 //! What goroutines wait on that they do not tell themselves: descriptors, and before Go 1.26 semaphores and conditions. Asked
-//! after all stacks, each between two reads of the g that show the wait in which
-//! the stack was read.
+//! after all stacks, each between two reads of the g that show the wait in which the stack was read.
 
 use std::collections::HashMap;
 
