@@ -23,7 +23,7 @@ const MAX_HOLDS: usize = 8 << 20;
 const MAX_FRAMES: usize = 32;
 
 /// Notes who has the address of an object on its stack without waiting on it. Read after all else: it may have moved on since
-/// it was read first, and a stack may keep addresses that are not needed any more.
+/// it was read first (which is noted, too), and a stack may keep addresses that are not needed any more.
 ///
 /// Each stack is read once, between two reads of its g. Where these differ the bytes may be of a stack that was given back
 /// and is somebody else's by then: nobody is named for them. Where they are the same the stack was its own all the time; that
@@ -61,7 +61,7 @@ pub fn holders(
         after.resize(batch.len() * size, 0);
         let mut after_ok = vec![false; batch.len()];
         memory.read_each(&addrs, size, &mut after, &mut after_ok)?;
-        let held: Vec<bool> = (read.iter().zip(after.chunks_exact(size)).zip(after_ok))
+        let stayed: Vec<bool> = (read.iter().zip(after.chunks_exact(size)).zip(after_ok))
             .map(|((g, after), ok)| ok && g.is_some_and(|g| stood(&g, &G::parse(g.addr, after, layout))))
             .collect();
         let mut rest = &stacks[..];
@@ -71,13 +71,18 @@ pub fn holders(
             rest = behind;
             let index = (first + i) as u32;
             let whole = read[i].is_some_and(|g| searched(was, &g).whole);
-            if !ok[i] || !whole || !held[i] {
+            // What it waits on may be another thing than it was, and its stack other than it was with that.
+            let waits_still = |mark| read[i].is_some_and(|g| g.has_waited_since(mark));
+            if was.wait_mark.is_some_and(|mark| !waits_still(mark)) {
+                found.moved.insert(index);
+            }
+            if !ok[i] || !whole || !stayed[i] {
                 found.unsearched.push(index);
             }
             if !ok[i] {
                 continue;
             }
-            let sure = held[i] && read[i].is_some_and(|g| stands(was, &g));
+            let sure = stayed[i] && read[i].is_some_and(|g| stands(was, &g));
             let own = own_frames(code, dump, was, read[i].as_ref(), areas[i].addr, bytes);
             let mut hits: Vec<(u32, Has)> = Vec::new();
             for (n, word) in bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).enumerate() {

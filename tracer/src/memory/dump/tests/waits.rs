@@ -238,9 +238,9 @@ fn semaphores_and_conditions_that_are_found_elsewhere_are_of_the_wait_in_which_t
     }
 }
 
-/// Two goroutines that each wait for a lock which the other one has; how many circles are found if `meanwhile` happens before
-/// they are questioned, and `late` when the first one's g is read for the last time.
-fn circles(meanwhile: &Change, late: Change) -> usize {
+/// Two goroutines that each wait for a lock which the other one has; how many circles are found if `first` happens before
+/// their stacks are searched, `meanwhile` before they are questioned, and `late` when the first one's g is read for the last time.
+fn circles(first: &Change, meanwhile: &Change, late: Change) -> usize {
     let l = layout();
     let gs = Rc::new(Cell::new(None));
     let left = gs.clone();
@@ -274,6 +274,7 @@ fn circles(meanwhile: &Change, late: Change) -> usize {
         ..Dump::default()
     };
     assert!(dump.goroutines.iter().enumerate().all(|(i, g)| g.waits_on[0].object == i as u32));
+    first(&mut memory.words.borrow_mut());
     let mut held = holders::holders(&memory, &l, &mut Functions, &mut dump).unwrap();
     let has = |object, goroutine| Hold { object, goroutine, has: Has::Address };
     assert_eq!(held.holds, [has(1, 0), has(0, 1)]);
@@ -286,10 +287,19 @@ fn circles(meanwhile: &Change, late: Change) -> usize {
 
 #[test]
 fn a_circle_is_one_of_goroutines_that_have_not_run_since_they_were_read() {
-    assert_eq!(circles(&nothing(), nothing()), 1);
+    let none = nothing();
+    assert_eq!(circles(&none, &none, nothing()), 1);
     // Collections move and mark them, and are no reason to clear anybody.
-    assert_eq!((circles(&collected(), nothing()), circles(&nothing(), collected())), (1, 1));
-    for (i, (before, late)) in went_on().into_iter().zip(went_on()).enumerate() {
-        assert_eq!((circles(&before, nothing()), circles(&nothing(), late)), (0, 0), "{i}");
+    let all = [
+        circles(&collected(), &none, nothing()),
+        circles(&none, &collected(), nothing()),
+        circles(&none, &none, collected()),
+    ];
+    assert_eq!(all, [1, 1, 1]);
+    for (i, (meanwhile, late)) in went_on().into_iter().zip(went_on()).enumerate() {
+        assert_eq!((circles(&none, &meanwhile, nothing()), circles(&none, &none, late)), (0, 0), "{i}");
     }
+    // Its count is what it was by the time it is questioned, and was not when its stack was searched.
+    let count = |n| field(0, layout().g_tracking_seq.unwrap(), n, 1);
+    assert_eq!(circles(&count(1), &count(0), nothing()), 0);
 }
