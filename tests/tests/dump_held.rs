@@ -159,11 +159,8 @@ fn one_that_a_debugger_has_stopped_is_read_all_the_same_and_it_is_said() -> Resu
     check("the process is stopped: nothing in it moves")?;
     for tid in stopped {
         // SAFETY: as above; it is stopped.
-        ensure!(
-            unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, 0, 0) } == 0,
-            "{}",
-            std::io::Error::last_os_error()
-        );
+        let detached = unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, 0, 0) };
+        ensure!(detached == 0, "thread {tid}: {}", std::io::Error::last_os_error());
     }
     assert_eq!(held(&dump(program.pid())?), [""; 0]);
     Ok(())
