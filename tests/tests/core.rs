@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
 use tests::gostray::gostray;
 use tests::own_dump::{Said, explained, own, parse};
 use tests::{Fixture, Running, root_only};
@@ -47,11 +48,16 @@ fn start_with(executable: &Path, dir: &Path, args: &[&str]) -> Result<Running> {
     Ok(program)
 }
 
+/// The kernel's cores do not come into the directory of the process.
+fn gives_cores_away() -> Result<bool> {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
+    Ok(pattern.starts_with('|') || pattern.contains('/'))
+}
+
 /// Lets it crash, and finds the core that the kernel wrote. Nothing where the kernel gives cores to a program instead.
 fn crash(mut program: Running, dir: &Path) -> Result<Option<PathBuf>> {
-    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
-    if pattern.starts_with('|') || pattern.contains('/') {
-        println!("the kernel's cores go to `{}`: not asked", pattern.trim());
+    if gives_cores_away()? {
+        println!("the kernel gives its cores to a program: not asked");
         return Ok(None);
     }
     program.signal(libc::SIGABRT)?;
@@ -74,6 +80,12 @@ fn gcore(program: &Running, dir: &Path) -> Result<Option<PathBuf>> {
     let mut command = Command::new("gcore");
     shell::quiet(command.arg("-o").arg(&prefix).arg(program.pid().to_string()))?;
     Ok(Some(dir.join(format!("gdb.{}", program.pid()))))
+}
+
+/// The kernel's core, which is quicker to have, or gdb's.
+fn any_core(program: Running, dir: &Path) -> Result<PathBuf> {
+    let core = if gives_cores_away()? { gcore(&program, dir)? } else { crash(program, dir)? };
+    core.context("neither the kernel nor gdb wrote a core; try: apt-get install gdb")
 }
 
 fn dump(core: &Path, more: &[&str]) -> Output {
@@ -131,6 +143,130 @@ fn a_core_says_what_the_program_said_of_itself() -> Result<()> {
         }
     }
     ensure!(asked > 0, "neither the kernel nor gdb wrote a core; try: apt-get install gdb");
+    Ok(())
+}
+
+fn json(args: &[&str]) -> Result<Value> {
+    let output = gostray(&[args, &["--format", "json"]].concat());
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Goroutines by id, each with all that is told of it in the place of indices, but for what only a live process tells: how far off
+/// a timer is, for how long it has waited, and which descriptor it waits for.
+fn goroutines(dump: &Value) -> Result<BTreeMap<u64, Value>> {
+    let at = |list: &str, index: &Value| index.as_u64().map_or(&Value::Null, |i| &dump[list][i as usize]);
+    let pc = |place: &Value| at("places", place)["pc"].clone();
+    let mut all = BTreeMap::new();
+    for g in dump["goroutines"].as_array().context("goroutines")? {
+        let mut told = g.clone();
+        for ours in ["waiting", "runtime_waiting_ns"] {
+            told[ours] = Value::Null;
+        }
+        told["reason"] = at("wait_reasons", &g["reason"]).clone();
+        told["labels"] = at("labels", &g["labels"]).clone();
+        told["created_at"] = pc(&g["created_at"]);
+        told["start"] = pc(&g["start"]);
+        let places = at("stacks", &g["stack"])["places"].as_array().map_or(&[][..], |p| p);
+        told["stack"] = places.iter().map(pc).collect();
+        let mut waits_on = Vec::new();
+        for wait in g["waits_on"].as_array().context("waits_on")? {
+            let mut object = at("objects", &wait["object"]).clone();
+            for timer in ["/timer/in_ns", "/channel/timer/in_ns"] {
+                if let Some(ns) = object.pointer_mut(timer) {
+                    *ns = Value::Null;
+                }
+            }
+            if object["kind"] != "descriptor" {
+                waits_on.push(json!({ "object": object, "side": wait["side"] }));
+            }
+        }
+        told["waits_on"] = waits_on.into();
+        all.insert(g["goid"].as_u64().context("an id")?, told);
+    }
+    Ok(all)
+}
+
+/// What the live process told in JSON, its core tells: objects and who has them, labels, threads, addresses.
+fn compare_all(what: &str, live: &BTreeMap<u64, Value>, core: &Path) -> Result<()> {
+    let core = goroutines(&json(&["dump", "--core", core.to_str().context("a name")?])?)?;
+    let ids = |of: &BTreeMap<u64, Value>| of.keys().copied().collect::<Vec<_>>();
+    ensure!(ids(live) == ids(&core), "{what}: {:?}, live {:?}", ids(&core), ids(live));
+    let differ: Vec<String> = live
+        .iter()
+        .filter(|(id, told)| core[id] != **told)
+        .map(|(id, told)| format!("{what}: goroutine {id}: live {told}\nthe core {}", core[id]))
+        .collect();
+    ensure!(
+        differ.is_empty(),
+        "{} of {} differ:\n{}",
+        differ.len(),
+        live.len(),
+        differ[..differ.len().min(3)].join("\n")
+    );
+    println!("{what}: {} goroutines the same", live.len());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_core_tells_what_the_live_process_told() -> Result<()> {
+    root_only()?;
+    // Before and after the runtime says itself which semaphore a goroutine waits on.
+    for (go, fixture) in [
+        (GOS[0], Fixture::new("parked").go(GOS[0]).stripped()),
+        (golang::DEFAULT, Fixture::new("parked")),
+        (GOS[2], Fixture::new("parked").go(GOS[2]).stripped().pie()),
+    ] {
+        let dir = tempfile::tempdir()?;
+        let program = start(&fixture.build()?, dir.path())?;
+        let live = goroutines(&json(&["dump", &program.pid().to_string()])?)?;
+        // The comparison is not of nothing.
+        let kinds = ["channel", "forever", "mutex", "rw-mutex", "wait-group", "cond", "semaphore", "timer"];
+        let text = serde_json::to_string(&live)?;
+        for kind in kinds {
+            ensure!(text.contains(&format!("\"kind\":\"{kind}\"")), "{go}: no {kind}");
+        }
+        let held = live.values().flat_map(|g| g["waits_on"].as_array().into_iter().flatten());
+        ensure!(
+            held.filter(|w| w["object"]["holders"] != json!([])).count() > 1,
+            "{go}: nobody has anything"
+        );
+        ensure!(live.values().filter(|g| g["labels"]["tenant"] == "blue").count() == 1, "{go}: no labels");
+        ensure!(live.values().filter(|g| g["thread"].is_u64()).count() > 2, "{go}: no threads");
+        compare_all(go, &live, &any_core(program, dir.path())?)?;
+    }
+    Ok(())
+}
+
+/// Who waits for whom, whatever else there is to tell of it.
+fn circles(dump: &Value) -> Vec<Value> {
+    let goids = |cycle: &Value| -> Vec<Value> {
+        cycle["steps"].as_array().into_iter().flatten().map(|step| step["goid"].clone()).collect()
+    };
+    let cycles = dump["cycles"].as_array().into_iter().flatten();
+    cycles.map(|c| json!({ "certainty": c["certainty"], "goids": goids(c) })).collect()
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn a_core_tells_the_same_holders_and_circles() -> Result<()> {
+    root_only()?;
+    let dir = tempfile::tempdir()?;
+    let program = start_with(&Fixture::new("deadlocks").build()?, dir.path(), &["-case", "crossed"])?;
+    let pid = program.pid().to_string();
+    let begun = Instant::now();
+    let mut live = json(&["dump", &pid])?;
+    // On a busy machine they come late to their places.
+    while circles(&live).len() != 1 && begun.elapsed() < Duration::from_secs(10) {
+        live = json(&["dump", &pid])?;
+    }
+    let circle = circles(&live);
+    ensure!(circle.len() == 1 && circle[0]["goids"].as_array().is_some_and(|g| g.len() == 2), "{circle:?}");
+    let core = any_core(program, dir.path())?;
+    compare_all("deadlocks", &goroutines(&live)?, &core)?;
+    let told = json(&["dump", "--core", core.to_str().context("a name")?])?;
+    assert_eq!(circles(&told), circle);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tests::own_dump::{Said, explained, ours, own, parse};
 use tests::{Fixture, Running, dump, root_only};
-use tracer::dump::{Fires, Goroutine, ObjectKind, Side, Status};
+use tracer::dump::{Dump, Fires, Goroutine, ObjectKind, Side, Status};
 use xtask::golang;
 
 fn all() -> impl Iterator<Item = &'static str> {
@@ -87,6 +87,40 @@ fn goroutines_that_have_not_run_yet() -> Result<()> {
     Ok(())
 }
 
+/// Three write to one connection: one of them waits for room, the others for their turn (`internal/poll.fdMutex`).
+fn check_writers(dump: &Dump, peer: &str) -> Result<()> {
+    let writers = dump::all_in_function(dump, "main.fills");
+    let objects: Vec<_> = writers.iter().map(|g| dump::objects(dump, g)).collect();
+    let for_room = |kinds: &&Vec<&ObjectKind>| matches!(kinds[..], [ObjectKind::Descriptor { peer: Some(p), .. }] if p == peer);
+    let in_turn = |kinds: &&Vec<&ObjectKind>| kinds[..] == [&ObjectKind::Semaphore { value: 0 }];
+    let counted =
+        (objects.len(), objects.iter().filter(for_room).count(), objects.iter().filter(in_turn).count());
+    ensure!(counted == (3, 1, 2), "{objects:?}");
+    let semaphores = dump.objects.iter().filter(|o| matches!(o.kind, ObjectKind::Semaphore { .. }));
+    let waiting: Vec<_> = semaphores.map(|o| (o.receivers, o.senders)).collect();
+    // It is one, for which both wait.
+    ensure!(waiting == [(2, 0)], "{waiting:?}");
+    Ok(())
+}
+
+/// Who is in a system call is in the one that the kernel says its thread is in.
+fn check_threads(dump: &Dump, pid: u32) -> Result<()> {
+    /// `read` (arch/x86/entry/syscalls/syscall_64.tbl)
+    const READ: &str = "0";
+    for function in ["main.readsPipe", "main.main"] {
+        let g = dump::in_function(dump, function)?;
+        let thread = g.thread.filter(|_| g.status == Status::Syscall).with_context(|| format!("{g:?}"))?;
+        // The call's number, then its arguments (proc_pid_syscall(5)).
+        let call = fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))?;
+        let words: Vec<&str> = call.split(' ').collect();
+        ensure!(words.len() > 4 && words[0] == READ, "{function}: {call}");
+        // It reads stdin, or its pipe, one byte.
+        ensure!((words[1] == "0x0") == (function == "main.main"), "{function}: {call}");
+        ensure!(function == "main.main" || words[3] == "0x1", "{function}: {call}");
+    }
+    Ok(())
+}
+
 /// What each of `parked`'s goroutines waits on.
 fn check_objects(go: &str) -> Result<()> {
     let executable = Fixture::new("parked").go(go).build()?;
@@ -112,6 +146,9 @@ fn check_objects(go: &str) -> Result<()> {
     assert_eq!(receivers.len(), 3);
     let empty = &dump.objects[receivers[0].waits_on[0].object as usize];
     assert_eq!((&empty.kind, empty.receivers, empty.senders), (&channel(0, 4, 16), 4, 0));
+    let full = &dump.objects[dump::in_function(&dump, "main.sends")?.waits_on[0].object as usize];
+    // That of the `select`, too.
+    assert_eq!((&full.kind, full.receivers, full.senders), (&channel(2, 2, 8), 0, 2));
     assert_eq!(of("main.locks1")?, ObjectKind::Mutex { locked: true, starving: false, waiters: 2 });
     let held = ObjectKind::RwMutex { readers: 1, writer: true, waiting_for_readers: 0 };
     assert_eq!((of("main.reads")?, of("main.writes")?), (held.clone(), held));
@@ -139,8 +176,11 @@ fn check_objects(go: &str) -> Result<()> {
         }
         other => anyhow::bail!("{other:?}"),
     };
-    assert!(descriptor("main.accepts")?.starts_with("listens on 127.0.0.1:"));
-    assert!(descriptor("main.hears")?.starts_with("127.0.0.1:"));
+    let heard = |word: &str| program.heard(word).map(str::to_owned).context("it says its addresses");
+    assert_eq!(descriptor("main.accepts")?, format!("listens on {}", heard("accepts")?));
+    assert_eq!(descriptor("main.hears")?, heard("hears")?);
+    check_writers(&dump, &heard("hears")?)?;
+    check_threads(&dump, program.pid())?;
 
     let sound = |fires: Option<Fires>| {
         let Some(Fires::In(ns)) = fires else { return false };

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::gostray::{gostray, until};
 use tests::{Fixture, Running, root_only};
+use tracer::source::live::spawn::Stopped;
 
 fn parked(many: &str) -> Result<Running> {
     Fixture::new("parked").start(&["-many", many])
@@ -24,6 +25,16 @@ fn held(dump: &Value) -> Vec<&str> {
     notes.iter().filter(|n| n["code"] == "held").filter_map(|n| n["text"].as_str()).collect()
 }
 
+/// Threads that are in another state than this (proc_pid_stat(5)).
+fn threads_not_in(pid: u32, state: char) -> Result<usize> {
+    let mut others = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        others += usize::from(!stat.contains(&format!(") {state} ")));
+    }
+    Ok(others)
+}
+
 fn living(dump: &Value) -> usize {
     dump["goroutines"].as_array().map_or(0, Vec::len)
 }
@@ -36,9 +47,8 @@ fn one_that_is_stopped_is_read_all_the_same_and_it_is_said() -> Result<()> {
     let free = dump(program.pid())?;
     assert_eq!(held(&free), [""; 0]);
     program.signal(libc::SIGSTOP)?;
-    let stat = format!("/proc/{}/stat", program.pid());
-    until("it is stopped", Duration::from_secs(5), || {
-        std::fs::read_to_string(&stat).is_ok_and(|s| s.contains(") T "))
+    until("all of it is stopped", Duration::from_secs(5), || {
+        threads_not_in(program.pid(), 'T').is_ok_and(|n| n == 0)
     });
     let stopped = dump(program.pid())?;
     assert_eq!(held(&stopped), ["the process is stopped: nothing in it moves"]);
@@ -66,6 +76,10 @@ fn one_with_a_thread_that_waits_uninterruptibly_is_read_all_the_same() -> Result
     until("a thread waits uninterruptibly", Duration::from_secs(5), || held_up().is_ok_and(|t| t.len() == 1));
     let begun = std::time::Instant::now();
     let dump = dump(program.pid())?;
+    let threads = std::fs::read_dir(format!("/proc/{}/task", program.pid()))?.count();
+    let text =
+        format!("1 of the process's {threads} threads waits in the kernel, where no signal reaches it");
+    assert_eq!(held(&dump), [text]);
     ensure!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let goroutines = dump["goroutines"].as_array().context("goroutines")?;
     let running: Vec<&Value> = goroutines.iter().filter(|g| g["status"] == "running").collect();
@@ -96,6 +110,100 @@ fn one_that_a_debugger_traces_is_read_all_the_same_and_it_is_said() -> Result<()
         libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
         libc::kill(pid, libc::SIGCONT);
     }
+    Ok(())
+}
+
+/// A debugger's stop: first of the main thread, then of all threads. The thread that traces must be the one that asks.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_a_debugger_has_stopped_is_read_all_the_same_and_it_is_said() -> Result<()> {
+    root_only()?;
+    let program = parked("10")?;
+    let free = living(&dump(program.pid())?);
+    let main = libc::pid_t::try_from(program.pid())?;
+    let mut stopped: Vec<libc::pid_t> = Vec::new();
+    let stop = |tid: libc::pid_t| -> Result<()> {
+        // SAFETY: both take no pointer; it is a thread of our own child.
+        let asked = unsafe {
+            libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) == 0
+                && libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) == 0
+        };
+        ensure!(asked, "thread {tid}: {}", std::io::Error::last_os_error());
+        // SAFETY: no status is asked for.
+        ensure!(unsafe { libc::waitpid(tid, std::ptr::null_mut(), libc::__WALL) } == tid, "thread {tid}");
+        Ok(())
+    };
+    let tracer = format!("process {} (", std::process::id());
+    let check = |words: &str| -> Result<()> {
+        let dump = dump(program.pid())?;
+        let [how, who] = held(&dump)[..] else { anyhow::bail!("{:?}", held(&dump)) };
+        ensure!(how == words && who.starts_with(&tracer), "{how}; {who}");
+        ensure!(living(&dump) == free, "{} of {free}", living(&dump));
+        Ok(())
+    };
+    stop(main)?;
+    stopped.push(main);
+    let threads = || -> Result<Vec<libc::pid_t>> {
+        let names = std::fs::read_dir(format!("/proc/{main}/task"))?.map(|t| Ok(t?.file_name()));
+        let names: std::io::Result<Vec<_>> = names.collect();
+        Ok(names?.iter().filter_map(|n| n.to_str()?.parse().ok()).collect())
+    };
+    let all = threads()?;
+    ensure!(all.len() > 2, "{all:?}");
+    check(&format!("1 of the process's {} threads is stopped", all.len()))?;
+    // One that still runs may start another.
+    while let Some(tid) = threads()?.into_iter().find(|tid| !stopped.contains(tid)) {
+        stop(tid)?;
+        stopped.push(tid);
+    }
+    check("the process is stopped: nothing in it moves")?;
+    for tid in stopped {
+        // SAFETY: as above; it is stopped.
+        let detached = unsafe { libc::ptrace(libc::PTRACE_DETACH, tid, 0, 0) };
+        ensure!(detached == 0, "thread {tid}: {}", std::io::Error::last_os_error());
+    }
+    assert_eq!(held(&dump(program.pid())?), [""; 0]);
+    Ok(())
+}
+
+/// Ends with this code and says all of that.
+fn refused(pid: u32, code: i32, words: &[&str]) -> Result<()> {
+    let output = gostray(&["dump", &pid.to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code) && output.stdout.is_empty(), "{}: {said}", output.status);
+    ensure!(words.iter().all(|w| said.contains(w)), "{said}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_has_ended_and_waits_for_its_parent_is_refused_by_name() -> Result<()> {
+    root_only()?;
+    let program = parked("10")?;
+    program.signal(libc::SIGKILL)?;
+    let stat = format!("/proc/{}/stat", program.pid());
+    // Nobody asks how it ended.
+    until("it is a zombie", Duration::from_secs(10), || {
+        std::fs::read_to_string(&stat).is_ok_and(|s| s.contains(") Z "))
+    });
+    let name = format!("process `{}` (`parked`) has exited already and waits for its parent", program.pid());
+    refused(program.pid(), 14, &[&name, "try: ", "gostray run"])
+}
+
+/// As a debugger has it that has just started it.
+#[test]
+#[ignore = "needs root and Go: cargo xtask test"]
+fn one_that_has_not_begun_is_refused_by_name() -> Result<()> {
+    root_only()?;
+    let executable = Fixture::new("parked").build()?;
+    let program = Stopped::start(&executable.into_os_string(), &[])?;
+    refused(program.pid(), 26, &[&format!("process `{}`, which is stopped", program.pid()), "try: "])?;
+    // It was not harmed: let go, it runs.
+    let program = program.release()?;
+    let pid = program.pid();
+    until("it runs", Duration::from_secs(10), || dump(pid).is_ok_and(|d| living(&d) > 20));
+    // SAFETY: kill(2) takes two integers; the child was not waited for.
+    ensure!(unsafe { libc::kill(libc::pid_t::try_from(pid)?, libc::SIGKILL) } == 0);
     Ok(())
 }
 

@@ -247,11 +247,19 @@ func network() {
 		panic(err)
 	}
 	go hears(peer)
-	go func() {
-		defer conn.Close()
-		big := make([]byte, 64<<20)
-		peer.Write(big)
-	}()
+	fmt.Println("accepts", l.Addr())
+	fmt.Println("hears", peer.RemoteAddr())
+	// One of them fills what the kernel has room for, the others wait for it.
+	big := make([]byte, 64<<20)
+	for i := 0; i < 3; i++ {
+		go fills(peer, conn, big)
+	}
+}
+
+//go:noinline
+func fills(peer, other net.Conn, big []byte) {
+	defer other.Close()
+	peer.Write(big)
 }
 
 type waiter interface{ wait(n int) }
@@ -294,6 +302,16 @@ func leaf(c chan struct{})   { <-c }
 func middle(c chan struct{}) { leaf(c) }
 func outer(c chan struct{})  { middle(c) }
 
+//go:noinline
+func readsPipe() {
+	var ends [2]int
+	if err := syscall.Pipe(ends[:]); err != nil {
+		panic(err)
+	}
+	var one [1]byte
+	syscall.Read(ends[0], one[:])
+}
+
 func stacks() {
 	for _, n := range []int{10, 96, 97, 98, 99, 100, 101, 102, 103, 150, 5000} {
 		go deep(n)
@@ -324,14 +342,7 @@ func stacks() {
 		runtime.LockOSThread()
 		<-never
 	}()
-	go func() {
-		var ends [2]int
-		if err := syscall.Pipe(ends[:]); err != nil {
-			panic(err)
-		}
-		var one [1]byte
-		syscall.Read(ends[0], one[:])
-	}()
+	go readsPipe()
 	go pprof.Do(context.Background(), pprof.Labels("tenant", "blue", "path", "/a b"), func(context.Context) { <-never })
 	runtime.SetFinalizer(&[]string{strings.Repeat("x", 20)}, func(*[]string) { <-never })
 	runtime.GC()

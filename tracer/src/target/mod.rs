@@ -255,14 +255,24 @@ impl Target {
     /// What holds it, one sentence each: a stop, another tracer, the kernel. Nothing of that keeps its memory from being read.
     pub fn held(&self) -> Vec<String> {
         let mut held = Vec::new();
-        if let Ok(stat) = self.dir.stat() {
-            if stat.is_stopped() {
-                held.push("the process is stopped: nothing in it moves".to_owned());
-            } else if stat.is_uninterruptible() {
-                held.push(
-                    "the process's main thread waits in the kernel, where no signal reaches it".to_owned(),
-                );
-            }
+        let threads = self.dir.threads().unwrap_or_default();
+        let of = |n: usize, is: &str, are: &str| match n {
+            1 => format!("1 of the process's {} threads {is}", threads.len()),
+            _ => format!("{n} of the process's {} threads {are}", threads.len()),
+        };
+        // A debugger may stop some threads and let the others go on.
+        match threads.iter().filter(|(_, stat)| stat.is_stopped()).count() {
+            0 => {}
+            n if n == threads.len() => held.push("the process is stopped: nothing in it moves".to_owned()),
+            n => held.push(of(n, "is stopped", "are stopped")),
+        }
+        match self.uninterruptible(&threads) {
+            0 => {}
+            n => held.push(of(
+                n,
+                "waits in the kernel, where no signal reaches it",
+                "wait in the kernel, where no signal reaches them",
+            )),
         }
         if let Some(tracer) = self.dir.status().ok().map(|s| s.tracer).filter(|t| *t != 0) {
             // It is a thread's number; people know the process's.
@@ -271,6 +281,18 @@ impl Target {
             held.push(format!("process {who} traces it, a debugger perhaps"));
         }
         held
+    }
+
+    /// Threads that no signal reaches, now and a moment later: whoever reads a file is in that state for a moment.
+    fn uninterruptible(&self, threads: &[(i32, proc::Stat)]) -> usize {
+        let now: Vec<i32> =
+            threads.iter().filter(|(_, stat)| stat.is_uninterruptible()).map(|(tid, _)| *tid).collect();
+        if now.is_empty() {
+            return 0;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let later = self.dir.threads().unwrap_or_default();
+        later.iter().filter(|(tid, stat)| stat.is_uninterruptible() && now.contains(tid)).count()
     }
 
     /// The root directory that the process sees; for paths as it knows them.

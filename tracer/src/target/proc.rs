@@ -15,6 +15,9 @@ use super::error::TargetError;
 /// `PF_KTHREAD` (include/linux/sched.h), in field 9 of `/proc/PID/stat`.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
+/// Go ends a program that wants more than 10,000 threads.
+const THREADS_LIMIT: usize = 10_000;
+
 /// A process's directory under `/proc`.
 #[derive(Debug)]
 pub(super) struct PidDir {
@@ -56,7 +59,7 @@ impl Stat {
         matches!(self.state, b'T' | b't')
     }
 
-    /// In the kernel, where no signal reaches it (its main thread).
+    /// In the kernel, where no signal reaches it.
     pub fn is_uninterruptible(&self) -> bool {
         self.state == b'D'
     }
@@ -128,6 +131,19 @@ impl PidDir {
     pub fn stat(&self) -> Result<Stat, TargetError> {
         let bytes = self.read("stat", 64 << 10)?;
         parse_stat(&bytes).ok_or_else(|| TargetError::Malformed { path: self.path("stat") })
+    }
+
+    /// What each of its threads is about, the first [`THREADS_LIMIT`] of them. Those that end meanwhile are left out.
+    pub fn threads(&self) -> Result<Vec<(i32, Stat)>, TargetError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.dir, "task", flags, Mode::empty());
+        let entries = dir.and_then(rustix::fs::Dir::new).map_err(|e| self.failed("task", e.into()))?;
+        let ids = entries.filter_map(|e| e.ok()?.file_name().to_str().ok()?.parse::<i32>().ok());
+        let stat = |tid: i32| {
+            let bytes = self.read(&format!("task/{tid}/stat"), 64 << 10).ok()?;
+            Some((tid, parse_stat(&bytes)?))
+        };
+        Ok(ids.take(THREADS_LIMIT).filter_map(stat).collect())
     }
 
     /// What an error on one of its files means.
