@@ -38,16 +38,15 @@ fn own(document: &Value) -> Result<usize> {
     Ok(goroutines.iter().filter(|g| g["system"] == false).count())
 }
 
-/// What `go tool pprof` says of the profile.
-fn pprof(profile: &Path, args: &[&str]) -> Result<String> {
-    let home = tempfile::tempdir()?;
+/// What `go tool pprof` says of the profile. Go builds the tool when it is first asked for, into its cache in `home`.
+fn pprof(home: &Path, profile: &Path, args: &[&str]) -> Result<String> {
     let output = Command::new(go_toolchain(golang::DEFAULT)?)
         .args(["tool", "pprof"])
         .args(args)
         .arg(profile)
         .envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-buildvcs=false")])
-        .env("HOME", home.path())
-        .env("PPROF_TMPDIR", home.path())
+        .env("HOME", home)
+        .env("PPROF_TMPDIR", home)
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
@@ -64,17 +63,17 @@ fn pprof_opens_it_and_the_totals_are_right() -> Result<()> {
     let name = profile.to_str().context("a name")?;
     dump(program.pid(), &["--format", "pprof", "-o", name])?;
 
-    let top = pprof(&profile, &["-top", "-nodecount=1000"])?;
+    let top = pprof(dir.path(), &profile, &["-top", "-nodecount=1000"])?;
     assert!(top.contains("Type: goroutines"), "{top}");
     assert!(top.contains(&format!("Total samples = {all} ")), "{all} goroutines: {top}");
     let crowd = top.lines().find(|l| l.contains("main.crowd")).context("main.crowd")?;
     assert_eq!(crowd.split_whitespace().nth(3), Some(MANY.to_string().as_str()), "{crowd}");
 
-    let raw = pprof(&profile, &["-raw"])?;
+    let raw = pprof(dir.path(), &profile, &["-raw"])?;
     assert!(raw.contains("goroutines/count[dflt] wait/nanoseconds"), "{raw}");
     let reasons = "state:[waiting] wait reason:[chan receive (nil chan)]";
     assert!(raw.contains(reasons) && raw.contains("created by:[main.channels "), "{raw}");
-    let tags = pprof(&profile, &["-tags"])?;
+    let tags = pprof(dir.path(), &profile, &["-tags"])?;
     assert!(tags.contains(&format!("Total {all} of {all}")), "{tags}");
     Ok(())
 }

@@ -169,6 +169,13 @@ fn proof(
         Misfit::List { .. } | Misfit::NoEvidence { .. } if core.cut_off.is_some() => {
             cut_off(path, &misfit.to_string())
         }
+        // What lies beyond the cut contradicts whatever leads there.
+        Misfit::Broken { .. } if core.cut_off.is_some() => {
+            let text = format!(
+                "the core file `{path_shown}` is cut off, and too little of its goroutines is left to be sure of them: {misfit}"
+            );
+            Failure::new(Class::DamagedCore, text)
+        }
         Misfit::Few { .. } => {
             let text = format!(
                 "the core file `{path_shown}` shows no goroutines to check what is known of its memory: {misfit}"
