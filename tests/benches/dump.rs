@@ -27,6 +27,8 @@ const ROUNDS: usize = 3;
 const LOOKS: usize = 7;
 /// How often a dump is compared with no tool and with a tool that only computes, each for as long.
 const PAIRS: usize = 15;
+/// Of dumps that take seconds.
+const LONG_PAIRS: usize = 5;
 /// Nobody waits longer for a dump.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -110,14 +112,14 @@ fn beside(executable: &Path, many: usize, delve: &Path) -> Result<()> {
     row("slowest answer, ms", &|f| Some(f.latency));
     row("memory, MB", &|f| Some(f.memory));
     println!();
-    pairs(&program, &address, delve)
+    pairs(&program, &address, delve, if many < 1_000_000 { PAIRS } else { LONG_PAIRS })
 }
 
 /// A dump, and for as long as it took no tool, and one that only computes. Of each three it is counted whether the dump's gap was
 /// the longer one: of two that are the same, each is in half of them.
-fn pairs(program: &Running, address: &str, delve: &Path) -> Result<()> {
+fn pairs(program: &Running, address: &str, delve: &Path, pairs: usize) -> Result<()> {
     let mut all: [Vec<Felt>; 3] = Default::default();
-    for _ in 0..PAIRS {
+    for _ in 0..pairs {
         let dump = measured(Tool::Gostray, program.pid(), address, delve)?;
         let time = Duration::from_secs_f64(dump.wall.context("a dump that does not end")? / 1e3);
         let others = [Tool::Nothing(time), Tool::Computes(time)];
@@ -127,7 +129,7 @@ fn pairs(program: &Running, address: &str, delve: &Path) -> Result<()> {
         }
     }
     println!(
-        "| {PAIRS} times, each as long as the dump | `gostray dump` | no tool | it was longer | a loop that computes | it was longer |"
+        "| {pairs} times, each as long as the dump | `gostray dump` | no tool | it was longer | a loop that computes | it was longer |"
     );
     println!("|---|---|---|---|---|---|");
     for (what, value) in
@@ -139,7 +141,7 @@ fn pairs(program: &Running, address: &str, delve: &Path) -> Result<()> {
         let (of_nothing, of_computes) = (longer(&nothing), longer(&computes));
         let [dump, nothing, computes] = [dump.clone(), nothing, computes].map(shown);
         println!(
-            "| {what} | {dump} | {nothing} | {of_nothing} of {PAIRS} | {computes} | {of_computes} of {PAIRS} |"
+            "| {what} | {dump} | {nothing} | {of_nothing} of {pairs} | {computes} | {of_computes} of {pairs} |"
         );
     }
     Ok(())

@@ -1,0 +1,114 @@
+//! What watching costs the target, for each goroutine created and ended and for each wait: the same work in the same process with and
+//! without gostray, in turn. `cargo xtask bench price` runs it.
+//!
+//! The program (`tests/go/hot`) tells how much processor time its own threads took; what a probe takes is part of that, for
+//! it happens on them. How long the kernel programs themselves run is asked of the kernel (`kernel.bpf_stats_enabled`).
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::gostray::{Background, report};
+use tests::{Fixture, Running, root_only};
+
+/// Odd, so that there is a middle one.
+const ROUNDS: usize = 7;
+const BIRTHS: u64 = 200_000;
+const PARKS: u64 = 200_000;
+const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+fn main() -> Result<()> {
+    root_only()?;
+    let mut program = Fixture::new("hot").start(&[])?;
+    println!("| what, and how gostray was started | without | with | difference | limit |");
+    println!("|---|---|---|---|---|");
+    for (command, n, what, args, limit) in [
+        ("births", BIRTHS, "a goroutine created and ended: `attach`", &[][..], Some(1_600.0)),
+        ("births", BIRTHS, "the same: `attach --park on`", &["--park", "on"], None),
+        ("parks", PARKS, "a park and a run: `attach`", &[], None),
+        ("parks", PARKS, "the same: `attach --park on`", &["--park", "on"], Some(2_200.0)),
+    ] {
+        let (mut without, mut with, mut more) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let alone = took(&mut program, command, n)?;
+            let watching = Background::attach(program.pid(), args);
+            let watched = took(&mut program, command, n)?;
+            let ended = watching.end();
+            let lost = report(&ended).0["losses"].as_array().context("losses")?.len();
+            ensure!(lost == 0, "events were lost: the price of an event that is thrown away is another one");
+            without.push(alone);
+            with.push(watched);
+            more.push(watched - alone);
+        }
+        let limit = limit.map_or("none".to_owned(), |l| {
+            format!("{l:.0} ns, {}", if median(&mut more) <= l { "kept" } else { "MISSED" })
+        });
+        println!("| {what} | {} | {} | {} | {limit} |", shown(without), shown(with), shown(more));
+    }
+    // Measuring takes time too, so it comes last.
+    let stats = Stats::on()?;
+    let watching = Background::attach(program.pid(), &["--park", "on"]);
+    took(&mut program, "births", BIRTHS)?;
+    took(&mut program, "parks", PARKS)?;
+    let programs = loaded()?;
+    watching.end();
+    drop(stats);
+    println!(
+        "\n| kernel program | instructions after verification | times run | ns each |\n|---|---|---|---|"
+    );
+    for (name, instructions, runs, time) in programs {
+        let each = if runs > 0 { format!("{:.0}", time as f64 / runs as f64) } else { "–".to_owned() };
+        println!("| `{name}` | {instructions} | {runs} | {each} |");
+    }
+    Ok(())
+}
+
+/// Nanoseconds of processor time for each of `n`.
+fn took(program: &mut Running, command: &str, n: u64) -> Result<f64> {
+    program.say(&format!("{command} {n}"))?;
+    let took = program.wait_for("took")?;
+    let cpu = took.split(' ').next().context("no time")?.parse::<f64>()?;
+    Ok(cpu / n as f64)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn shown(mut values: Vec<f64>) -> String {
+    let middle = median(&mut values);
+    format!("{middle:.0} ns ({:.0} to {:.0})", values[0], values[values.len() - 1])
+}
+
+/// Name, length, runs and time of gostray's programs in the kernel.
+fn loaded() -> Result<Vec<(String, u32, u64, u64)>> {
+    let ours = ["create", "exit_ax", "park_ax", "ready_ax", "run_ax", "coro_ax"];
+    let mut found = Vec::new();
+    for program in aya::programs::loaded_programs() {
+        let program = program?;
+        let name = program.name_as_str().unwrap_or_default().to_owned();
+        if ours.contains(&name.as_str()) {
+            let instructions = program.verified_instruction_count().unwrap_or(0);
+            found.push((name, instructions, program.run_count(), program.run_time().as_nanos() as u64));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The kernel measures how long BPF programs run, until this is dropped.
+struct Stats(String);
+
+impl Stats {
+    fn on() -> Result<Self> {
+        let before = fs::read_to_string(STATS)?;
+        fs::write(STATS, "1")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        fs::write(STATS, self.0.trim()).ok();
+    }
+}
