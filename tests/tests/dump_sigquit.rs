@@ -34,7 +34,7 @@ const fn still(program: &'static str, args: &'static [&'static str], least: usiz
     Case { program, args, least, still: true, since: golang::OLDEST }
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     Case { since: golang::DEFAULT, ..still("bubble", &[], 5) },
     still("busy", &["-clients", "0"], 2),
     still("cgo", &[], 1),
@@ -50,6 +50,7 @@ const CASES: [Case; 17] = [
     still("exact", &["-n", "300", "-m", "100"], 201),
     // The one that computes is the one that the signal interrupts.
     still("fresh", &["/dev/null"], 18),
+    still("hot", &[], 1),
     still("parked", &[], 40),
     still("since", &[], 3),
     still("states", &["-idle", "-many", "50"], 60),

@@ -1,0 +1,3 @@
+module gostray.test/hot
+
+go 1.19
