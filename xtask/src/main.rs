@@ -56,8 +56,8 @@ enum Task {
     },
     /// Measure what gostray costs, beside public tools (docs/costs.md; sets up first)
     Bench {
-        /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines
-        #[arg(default_value = "cost", value_parser = ["cost", "dump"])]
+        /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines; `price`: what probes cost the target
+        #[arg(default_value = "cost", value_parser = ["cost", "dump", "price"])]
         bench: String,
         /// Handed to the bench: of `dump`, numbers of goroutines
         args: Vec<String>,
