@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use memmap2::Mmap;
 use tests::first::Doctor;
 use tests::real::{PROGRAMS, Source};
+use tests::values::median;
 use tests::{Fixture, Running, root_only};
 use tracer::gobin::GoBinary;
 use tracer::source::live::boot_ns;
@@ -28,8 +29,7 @@ struct Values(Vec<f64>);
 
 impl Values {
     fn median(&mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        self.0[self.0.len() / 2]
+        median(&mut self.0)
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::time::{ClockId, clock_gettime};
+use tests::values::{median, spread};
 use tests::{Fixture, Running, dump, gostray, http, root_only};
 use tracer::dump::Dump;
 use tracer::source::dump::{Looks, take};
@@ -147,14 +148,8 @@ fn pairs(program: &Running, address: &str, delve: &Path, pairs: usize) -> Result
     Ok(())
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn shown(mut values: Vec<f64>) -> String {
-    let middle = median(&mut values);
-    format!("{middle:.1} ({:.1} to {:.1})", values[0], values[values.len() - 1])
+fn shown(values: Vec<f64>) -> String {
+    spread(values, 1)
 }
 
 fn measured(tool: Tool, pid: u32, address: &str, delve: &Path) -> Result<Felt> {

@@ -8,6 +8,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::gostray::{Background, report};
+use tests::values::{median, spread};
 use tests::{Fixture, Running, root_only};
 
 /// Odd, so that there is a middle one.
@@ -70,14 +71,8 @@ fn took(program: &mut Running, command: &str, n: u64) -> Result<f64> {
     Ok(cpu / n as f64)
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn shown(mut values: Vec<f64>) -> String {
-    let middle = median(&mut values);
-    format!("{middle:.0} ns ({:.0} to {:.0})", values[0], values[values.len() - 1])
+fn shown(values: Vec<f64>) -> String {
+    format!("{} ns", spread(values, 0))
 }
 
 /// Name, length, runs and time of gostray's programs in the kernel.

@@ -17,6 +17,7 @@ pub mod probes;
 pub mod real;
 pub mod rows;
 pub mod truth;
+pub mod values;
 
 pub use fixtures::{Fixture, Running, root_only};
 

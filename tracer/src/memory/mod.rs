@@ -20,6 +20,11 @@ pub struct Area {
     pub len: usize,
 }
 
+impl Area {
+    /// Holds the place of one that is not to be read.
+    pub const NOTHING: Self = Self { addr: 0, len: 0 };
+}
+
 /// Bytes at addresses. Implemented by a live process, by a core file, by byte arrays in tests.
 pub trait ReadMemory {
     /// Fills `buf` from `addr`, wholly or not at all.

@@ -53,8 +53,11 @@ pub fn holders(
                 Some(G::parse(was.g, bytes, layout)).filter(|g| *ok && g.goid == was.goid)
             })
             .collect();
-        let areas: Vec<Area> =
-            batch.iter().zip(&read).map(|(was, g)| g.map_or(NOTHING, |g| searched(was, &g).area)).collect();
+        let areas: Vec<Area> = batch
+            .iter()
+            .zip(&read)
+            .map(|(was, g)| g.map_or(Area::NOTHING, |g| searched(was, &g).area))
+            .collect();
         stacks.resize(areas.iter().map(|a| a.len).sum(), 0);
         let mut ok = vec![false; areas.len()];
         memory.read_areas(&areas, &mut stacks, &mut ok)?;
@@ -119,8 +122,6 @@ pub fn holders(
     }
     Ok(found)
 }
-
-const NOTHING: Area = Area { addr: 0, len: 0 };
 
 /// Where the objects are. Nearly every word that it is asked for is none of them.
 struct Addresses {

@@ -238,7 +238,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             .iter()
             .map(|g| match g.and_then(|g| start(&g)).filter(|s| s.hi - s.sp <= FIRST) {
                 Some(s) => Area { addr: s.sp, len: (s.hi - s.sp) as usize },
-                None => Area { addr: 0, len: 0 },
+                None => Area::NOTHING,
             })
             .collect();
         let bytes = areas.iter().map(|a| a.len).sum();
@@ -258,7 +258,7 @@ impl<'r, 'a> Reader<'r, 'a> {
         let mut after_ok = vec![false; n];
         memory.read_each(addrs, size, &mut rooms.after, &mut after_ok)?;
         // Those are copied once more that may have run so often that it does not show.
-        let mut twice = vec![Area { addr: 0, len: 0 }; n];
+        let mut twice = vec![Area::NOTHING; n];
         if begun.elapsed() > SHORT {
             for ((twice, area), g) in twice.iter_mut().zip(&areas).zip(&gs) {
                 if !g.is_some_and(|g| self.would_show(&g)) {

@@ -85,10 +85,9 @@ impl Reader<'_, '_> {
         let now = self.now(goroutines)?;
         let inner = |g: &G| match g.lo <= g.sp && g.sp < g.hi && g.sp.is_multiple_of(8) {
             true => Area { addr: g.sp, len: INNER.min(g.hi - g.sp) as usize },
-            false => Area { addr: 0, len: 0 },
+            false => Area::NOTHING,
         };
-        let areas: Vec<Area> =
-            now.iter().map(|g| g.as_ref().map_or(Area { addr: 0, len: 0 }, inner)).collect();
+        let areas: Vec<Area> = now.iter().map(|g| g.as_ref().map_or(Area::NOTHING, inner)).collect();
         let mut stacks = vec![0; areas.iter().map(|a| a.len).sum()];
         let mut ok = vec![false; areas.len()];
         memory.read_areas(&areas, &mut stacks, &mut ok)?;
