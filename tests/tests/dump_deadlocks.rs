@@ -116,15 +116,24 @@ fn those_that_are_well_are_not_accused() -> Result<()> {
     for_each_version(|go| {
         for case in cases {
             let (program, first) = start(go, case)?;
-            ensure!(first.cycles.is_empty(), "{case}: {:?}", first.cycles);
+            let accused = |dump: &Dump| match case {
+                // Locks taken in one order look crossed for a moment, when nobody gets a processor between the readings. That
+                // is told for what it is, is no deadlock, and passes.
+                "well-locks" => dump.cycles.iter().any(|c| c.stuck),
+                _ => !dump.cycles.is_empty(),
+            };
+            ensure!(!accused(&first), "{case}: {:?}", first.cycles);
+            let mut without = u32::from(first.cycles.is_empty());
             let executable = Fixture::new("deadlocks").go(go).build()?;
             dump::dumps(program.pid(), &executable, &mut |take| {
                 for _ in 0..20 {
                     let dump = take()?;
-                    ensure!(dump.cycles.is_empty(), "{case}: {:?}", dump.cycles);
+                    ensure!(!accused(&dump), "{case}: {:?}", dump.cycles);
+                    without += u32::from(dump.cycles.is_empty());
                 }
                 Ok(())
             })?;
+            ensure!(without > 0, "{case}: a circle of locks in each of 21 dumps");
         }
         Ok(())
     })

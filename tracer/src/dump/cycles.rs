@@ -10,7 +10,8 @@
 //! - All others are *stuck*: of each object that they wait on, everyone who is known to have it is stuck too. A circle
 //!   among them is a [`Cycle`].
 //! - A circle of locks alone, each waited for by one that has the next one's address, is told too when others could act: a
-//!   crossed order of locks is worth a look. It then is not [`Cycle::stuck`].
+//!   crossed order of locks is worth a look. It then is not [`Cycle::stuck`]. (An address may be that of a lock which is only
+//!   about to be taken; so ordered locks in heavy use may look like it for a moment.)
 //!
 //! It is evidence and no proof: [`Cycle::is_closed`] says when nothing that was read speaks against it; what a global
 //! variable leads to is not read. Linear in goroutines, waits and addresses found.

@@ -49,7 +49,7 @@ fn headline(cycle: &Cycle) -> String {
     if !cycle.stuck {
         let doubts: Vec<String> = doubts.into_iter().map(|d| format!("; {d}")).collect();
         return format!(
-            "LOCKS IN A CIRCLE: {who}, but others may have the locks: it may pass{}",
+            "LOCKS IN A CIRCLE: {who}, but others may have the locks, or these may only be about to take them: it may pass{}",
             doubts.concat()
         );
     }
