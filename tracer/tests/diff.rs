@@ -67,6 +67,7 @@ fn dump(base: Base, leaks: u64, pool: u64, hours: u64) -> Dump {
         system: false,
         waits_on: vec![],
         wait_mark: None,
+        on_stack: None,
     };
     Dump {
         about: About {

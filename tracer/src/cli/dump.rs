@@ -200,7 +200,10 @@ pub fn run(request: Request) -> Result<ExitCode, Failure> {
 fn one(request: &Request, read: Read) -> Result<(), Failure> {
     let mut out = Out::new(request)?;
     out.show(&read)?;
-    out.finish()
+    out.finish()?;
+    // The process ends now: giving back each of a million goroutines would only hold that up.
+    std::mem::forget(read);
+    Ok(())
 }
 
 /// One dump after another, until the user or the process ends it.

@@ -20,6 +20,7 @@ pub use since::{Since, tell_since};
 pub use status::Status;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::event::message::Note;
 
@@ -127,6 +128,29 @@ pub struct Goroutine {
     pub waits_on: Vec<Wait>,
     /// Of one that waits: tells later whether it has waited since it was read ([`crate::memory::g::G::wait_mark`]). Not stored.
     pub wait_mark: Option<u32>,
+    /// What on its stack may be addresses, as the stack was when it was walked; absent where it was not kept. Not stored.
+    pub on_stack: Option<Arc<[OnStack]>>,
+}
+
+/// A word of a small stack that may be an address, and where it is: how many words from the stack pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnStack(u64);
+
+impl OnStack {
+    /// An address of a program needs the other bits.
+    const PLACE_BITS: u32 = 16;
+
+    pub fn new(word: u64, place: u16) -> Self {
+        Self(word << Self::PLACE_BITS | u64::from(place))
+    }
+
+    pub fn word(self) -> u64 {
+        self.0 >> Self::PLACE_BITS
+    }
+
+    pub fn place(self) -> usize {
+        (self.0 & ((1 << Self::PLACE_BITS) - 1)) as usize
+    }
 }
 
 /// What could be read of a goroutine's stack.
@@ -342,5 +366,6 @@ pub(crate) fn nobody(goid: u64) -> Goroutine {
         system: false,
         waits_on: Vec::new(),
         wait_mark: None,
+        on_stack: None,
     }
 }

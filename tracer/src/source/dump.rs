@@ -14,7 +14,6 @@ use crate::event::message::Frame;
 use crate::gobin::{GoBinary, Layout, is_system_start};
 use crate::memory::core::Registers;
 use crate::memory::dump::again::{Changes, Looker};
-use crate::memory::dump::holders::holders;
 use crate::memory::dump::labels::Form;
 use crate::memory::dump::network::Descriptors;
 use crate::memory::dump::standing::{Standing, newest_wait};
@@ -134,13 +133,13 @@ impl<'s> Looks<'s> {
         dump.about = about(subject, origin, taken_unix_ns, took_ns);
         dump.places = places(wanted(&dump), subject, &mut self.symbolizer);
         objects::refine(subject.memory, subject.layout, &mut dump)?;
-        let mut held = holders(subject.memory, subject.layout, &mut self.code, &mut dump)?;
         for i in 0..dump.goroutines.len() {
             let g = &dump.goroutines[i];
             dump.goroutines[i].system = g.system && !runs_the_programs_code(&dump, g);
         }
-        held.image = image(subject);
-        self.with_source(None, |_, source, _| suspects::question(source, &dump, &mut held))?;
+        let held = self
+            .with_source(None, |_, source, code| suspects::held(source, code, &mut dump, image(subject)))?;
+        let Some(held) = held else { return Ok(dump) };
         let (cycles, more) = cycles::find(&dump, &held);
         dump.cycles = cycles;
         if more > 0 {

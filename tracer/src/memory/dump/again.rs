@@ -401,7 +401,8 @@ fn can_prove(source: &Source<'_>, g: &Goroutine) -> bool {
 
 /// Nothing of it is told otherwise than before. How long it has waited follows from `waitsince`.
 fn same(was: &Slot, is: &Slot) -> bool {
-    let facts = |s: &Slot| Goroutine { runtime_since: None, wait_mark: None, ..s.goroutine.clone() };
+    let facts =
+        |s: &Slot| Goroutine { runtime_since: None, wait_mark: None, on_stack: None, ..s.goroutine.clone() };
     was.waitsince == is.waitsince && facts(was) == facts(is)
 }
 

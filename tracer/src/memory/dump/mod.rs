@@ -301,6 +301,10 @@ impl<'r, 'a> Reader<'r, 'a> {
                         self.alone(addrs[i])?;
                     } else {
                         self.add(g, Some(walked), found)?;
+                        if let Some(g) = self.read.goroutines.last_mut().filter(|g| g.trace.stack().is_some())
+                        {
+                            g.on_stack = Some(holders::on_stack(stack, s.lo..s.hi));
+                        }
                     }
                 }
                 (None, _) if held && g.status() == status::RUNNING && self.source.standing.is_none() => {
@@ -506,6 +510,7 @@ impl<'r, 'a> Reader<'r, 'a> {
             system: (self.source.is_system)(g.startpc),
             waits_on,
             wait_mark: waits.then(|| g.wait_mark()),
+            on_stack: None,
         });
         Ok(())
     }

@@ -5,11 +5,13 @@
 //! what the collector did with them meanwhile speaks for nobody.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::super::g::{self, G};
+use super::super::walk::Code;
 use super::super::{Area, MemoryError};
-use super::holders::searched;
+use super::holders::{ADDRESSES, Search, holders, searched};
 use super::semaphores::Lists;
 use super::waits::{Reason, Waits, bytes};
 use super::{Source, semaphores};
@@ -32,11 +34,35 @@ const HOPS: usize = 3;
 const MAX_FOLLOWED: usize = 1 << 18;
 /// How far an object's semaphore is from it at most (`sync.Cond.notify`).
 const WITHIN: u64 = 16;
-/// Addresses of a program: what lies outside is a number.
-const ADDRESSES: std::ops::Range<u64> = 1 << 16..1 << 47;
+
+/// Names who has the address of which object, and returns all that [`cycles::find`] is to know of them; nothing where no circle is.
+/// `image` is where the executable lies.
+///
+/// Whoever has come to wait while the others were read may wait for one whose stack was walked before. So where there seems to be a
+/// circle all stacks are searched once more, now that all waits are known.
+pub fn held(
+    source: &Source<'_>,
+    code: &mut dyn Code,
+    dump: &mut Dump,
+    image: Range<u64>,
+) -> Result<Option<Held>, MemoryError> {
+    let mut search = |dump: &mut Dump, search| -> Result<Held, MemoryError> {
+        let held = holders(source.memory, source.layout, code, dump, search)?;
+        Ok(Held { image: image.clone(), ..held })
+    };
+    let mut held = search(dump, Search::AsRead)?;
+    if cycles::suspects(dump, &held).is_empty() {
+        return Ok(None);
+    }
+    if source.standing.is_none() {
+        held = search(dump, Search::Afresh)?;
+    }
+    question(source, dump, &mut held)?;
+    Ok(Some(held))
+}
 
 /// Notes in `found` what speaks for those that [`cycles::suspects`] names.
-pub fn question(source: &Source<'_>, dump: &Dump, found: &mut Held) -> Result<(), MemoryError> {
+pub(super) fn question(source: &Source<'_>, dump: &Dump, found: &mut Held) -> Result<(), MemoryError> {
     let suspects = cycles::suspects(dump, found);
     if suspects.is_empty() {
         return Ok(());
@@ -208,7 +234,7 @@ fn ahead(objects: &[Near], from: u64) -> impl Iterator<Item = u32> {
 }
 
 /// Addresses outside the executable that were not followed yet.
-fn leads(bytes: &[u8], image: &std::ops::Range<u64>, seen: &mut HashSet<u64>) -> Vec<u64> {
+fn leads(bytes: &[u8], image: &Range<u64>, seen: &mut HashSet<u64>) -> Vec<u64> {
     let words = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
     let mut new = Vec::new();
     for word in words.filter(|w| ADDRESSES.contains(w) && !image.contains(w)) {

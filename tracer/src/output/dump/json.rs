@@ -4,7 +4,7 @@
 //! As in the model, stacks, objects, labels and places stand there once, and goroutines refer to them by index.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,7 @@ use wire::{Document, Each, Schema};
 pub const SCHEMA: &str = "gostray.dump/1";
 /// A longer document is refused: a million goroutines take about 300 MB.
 const MAX_BYTES: u64 = 8 << 30;
+const PIECE: usize = 64 << 10;
 
 /// Which of the goroutines are in a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +59,11 @@ pub fn write(dump: &Dump, selection: Option<&Selection>, out: &mut dyn Write) ->
         goroutines: Each(|| dump.goroutines.iter().map(|g| wire::goroutine(g, &pcs))),
         cycles: dump.cycles.iter().map(wire::cycle).collect(),
     };
-    serde_json::to_writer(&mut *out, &document)?;
-    out.write_all(b"\n")
+    // It is written a few bytes at a time, whatever `out` is.
+    let mut out = BufWriter::with_capacity(PIECE, out);
+    serde_json::to_writer(&mut out, &document)?;
+    out.write_all(b"\n")?;
+    out.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error)
 }
 
 /// Reads what [`write`] has written: one document, nothing behind it.

@@ -1,6 +1,6 @@
 //! Who has an address on its stack, while stacks move and goroutines end.
 
-use super::super::holders::holders;
+use super::super::holders::{Search, holders};
 use super::*;
 use crate::dump::cycles::{Has, Held, Hold};
 use crate::dump::{Dump, ObjectKind};
@@ -21,7 +21,7 @@ fn found(meanwhile: impl Fn(&mut Words) + 'static) -> (Dump, Held) {
     memory.words.borrow_mut().insert(sp_of(0) + 32, OBJECT);
     let mut dump = with_object(dump_of(&memory));
     begin.set(true);
-    let found = holders(&memory, &layout(), &mut Functions, &mut dump).unwrap();
+    let found = holders(&memory, &layout(), &mut Functions, &mut dump, Search::Afresh).unwrap();
     (dump, found)
 }
 
@@ -89,7 +89,59 @@ fn who_runs_again_is_searched_to_its_end_and_not_named() {
     let mut dump = with_object(dump_of(&memory));
     // It runs since, and is on the system's stack now, so that a stack pointer is noted.
     set(&mut memory.words.borrow_mut(), g_at(0) + u64::from(layout().g_status), status::RUNNING.into(), 4);
-    let found = holders(&memory, &layout(), &mut Functions, &mut dump).unwrap();
+    let found = holders(&memory, &layout(), &mut Functions, &mut dump, Search::Afresh).unwrap();
     assert_eq!((found.holds, found.unsearched), (vec![hold(Has::Perhaps)], vec![0]));
     assert_eq!(dump.objects[0].holders_in_all, 0);
+}
+
+/// What is found of four goroutines with that on the stacks of the first two; how many reads that took.
+fn searched(search: Search, words: &[(u64, u64)], gs: &[(u64, u32); 4]) -> (Held, Vec<u64>, u32) {
+    let memory = memory(gs, |_, _, _| {});
+    words.iter().for_each(|(at, word)| _ = memory.words.borrow_mut().insert(*at, *word));
+    let mut dump = with_object(dump_of(&memory));
+    let before = memory.reads.get();
+    let found = holders(&memory, &layout(), &mut Functions, &mut dump, search).unwrap();
+    (found, dump.objects[0].holders.clone(), memory.reads.get() - before)
+}
+
+#[test]
+fn what_was_kept_of_stacks_tells_what_reading_them_again_does() {
+    let parked = [(7, status::WAITING), (8, status::WAITING), (9, status::PREEMPTED), (10, status::RUNNABLE)];
+    let cases: [&[(u64, u64)]; 5] = [
+        &[],
+        &[(sp_of(0) + 32, OBJECT)],
+        &[(sp_of(0) + 32, OBJECT), (sp_of(1) + 48, OBJECT), (sp_of(3) + 40, OBJECT)],
+        // Twice, and further in than the stack pointer.
+        &[(sp_of(0) + 32, OBJECT), (sp_of(0) + 40, OBJECT), (sp_of(1) - 8, OBJECT)],
+        // Neighbours are others.
+        &[(sp_of(0) + 32, OBJECT + 4), (sp_of(1) + 32, OBJECT - 8)],
+    ];
+    let mut named = 0;
+    for (i, words) in cases.into_iter().enumerate() {
+        let (kept, names, reads) = searched(Search::AsRead, words, &parked);
+        let (read, again, some) = searched(Search::Afresh, words, &parked);
+        assert_eq!((&kept.holds, &kept.unsearched, &names), (&read.holds, &read.unsearched, &again), "{i}");
+        assert_eq!(reads, 0, "{i}");
+        assert!(some > 0);
+        named += names.len();
+    }
+    assert_eq!(named, 5);
+    // Of one that runs nothing was kept: it alone is read.
+    let with_one = [(7, status::WAITING), (8, status::RUNNING), (9, status::WAITING), (10, status::WAITING)];
+    let (kept, names, reads) =
+        searched(Search::AsRead, &[(sp_of(0) + 32, OBJECT), (stack_of(1) + 64, OBJECT)], &with_one);
+    assert_eq!((names, reads), (vec![7], 3));
+    assert_eq!((kept.holds[1].has, kept.unsearched), (Has::Perhaps, vec![1]));
+}
+
+#[test]
+fn names_are_of_the_time_when_stacks_were_walked_and_not_told_twice() {
+    let memory = memory(&[(7, status::WAITING), (8, status::WAITING)], |_, _, _| {});
+    memory.words.borrow_mut().insert(sp_of(0) + 32, OBJECT);
+    let mut dump = with_object(dump_of(&memory));
+    move_stack(&mut memory.words.borrow_mut(), 0);
+    for _ in 0..2 {
+        holders(&memory, &layout(), &mut Functions, &mut dump, Search::AsRead).unwrap();
+        assert_eq!((&dump.objects[0].holders[..], dump.objects[0].holders_in_all), (&[7][..], 1));
+    }
 }

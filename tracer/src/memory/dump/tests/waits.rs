@@ -238,6 +238,35 @@ fn semaphores_and_conditions_that_are_found_elsewhere_are_of_the_wait_in_which_t
     }
 }
 
+fn lock_of(i: u64) -> u64 {
+    LOCK + i * 0x1000
+}
+
+/// The first two goroutines each wait for a lock of which the other one has the address, and all have been read.
+pub(super) fn crossed(memory: &Fake, source: &Source<'_>) -> Dump {
+    let l = source.layout;
+    for i in 0..2 {
+        let mut words = memory.words.borrow_mut();
+        let sudog = SUDOG + i * 0x100;
+        (0..0x80).step_by(8).for_each(|at| _ = words.insert(sudog + at, 0));
+        set(&mut words, sudog + u64::from(l.sudog.g), g_at(i), 8);
+        set(&mut words, sudog + u64::from(l.sudog.elem), lock_of(i) + 4, 8);
+        set(&mut words, g_at(i) + u64::from(l.g_waiting), sudog, 8);
+        words.insert(lock_of(i), 1);
+        words.insert(sp_of(i) + 32, lock_of(1 - i));
+    }
+    let read = read(source, &mut Functions, &mut |_, _| {}).unwrap();
+    let lock = |i| Object::new(lock_of(i), ObjectKind::Mutex { locked: true, starving: false, waiters: 1 });
+    let dump = Dump {
+        goroutines: read.goroutines,
+        stacks: read.stacks,
+        objects: vec![lock(0), lock(1)],
+        ..Dump::default()
+    };
+    assert!(dump.goroutines.iter().take(2).enumerate().all(|(i, g)| g.waits_on[0].object == i as u32));
+    dump
+}
+
 /// Two goroutines that each wait for a lock which the other one has; how many circles are found if `first` happens before
 /// their stacks are searched, `meanwhile` before they are questioned, and `late` when the first one's g is read for the last time.
 fn circles(first: &Change, meanwhile: &Change, late: Change) -> usize {
@@ -252,30 +281,11 @@ fn circles(first: &Change, meanwhile: &Change, late: Change) -> usize {
             left.set(left.get().and_then(|n: u32| n.checked_sub(1)));
         }
     });
-    let lock_of = |i: u64| LOCK + i * 0x1000;
-    for i in 0..2 {
-        let mut words = memory.words.borrow_mut();
-        let sudog = SUDOG + i * 0x100;
-        (0..0x80).step_by(8).for_each(|at| _ = words.insert(sudog + at, 0));
-        set(&mut words, sudog + u64::from(l.sudog.g), g_at(i), 8);
-        set(&mut words, sudog + u64::from(l.sudog.elem), lock_of(i) + 4, 8);
-        set(&mut words, g_at(i) + u64::from(l.g_waiting), sudog, 8);
-        words.insert(lock_of(i), 1);
-        words.insert(sp_of(i) + 32, lock_of(1 - i));
-    }
     let reasons = [Reason::Semaphore, Reason::Other];
     let source = source(&memory, &l, &reasons);
-    let read = read(&source, &mut Functions, &mut |_, _| {}).unwrap();
-    let lock = |i| Object::new(lock_of(i), ObjectKind::Mutex { locked: true, starving: false, waiters: 1 });
-    let mut dump = Dump {
-        goroutines: read.goroutines,
-        stacks: read.stacks,
-        objects: vec![lock(0), lock(1)],
-        ..Dump::default()
-    };
-    assert!(dump.goroutines.iter().enumerate().all(|(i, g)| g.waits_on[0].object == i as u32));
+    let mut dump = crossed(&memory, &source);
     first(&mut memory.words.borrow_mut());
-    let mut held = holders::holders(&memory, &l, &mut Functions, &mut dump).unwrap();
+    let mut held = holders::holders(&memory, &l, &mut Functions, &mut dump, holders::Search::Afresh).unwrap();
     let has = |object, goroutine| Hold { object, goroutine, has: Has::Address };
     assert_eq!(held.holds, [has(1, 0), has(0, 1)]);
     meanwhile(&mut memory.words.borrow_mut());
@@ -302,4 +312,27 @@ fn a_circle_is_one_of_goroutines_that_have_not_run_since_they_were_read() {
     // Its count is what it was by the time it is questioned, and was not when its stack was searched.
     let count = |n| field(0, layout().g_tracking_seq.unwrap(), n, 1);
     assert_eq!(circles(&count(1), &count(0), nothing()), 0);
+}
+
+#[test]
+fn an_owner_that_has_the_lock_only_since_its_stack_was_walked_is_found() {
+    let l = layout();
+    // The third one waits for something that ends by itself.
+    let told = |reasons: [Reason; 2], later: &dyn Fn(&mut Words)| {
+        let memory =
+            memory(&[(7, status::WAITING), (8, status::WAITING), (9, status::RUNNABLE)], |_, _, _| {});
+        let source = source(&memory, &l, &reasons);
+        let mut dump = crossed(&memory, &source);
+        later(&mut memory.words.borrow_mut());
+        let held = suspects::held(&source, &mut Functions, &mut dump, 0..0).unwrap().expect("a circle");
+        let (cycles, _) = cycles::find(&dump, &held);
+        (
+            cycles.iter().map(|c| (c.stuck, c.others.clone())).collect::<Vec<_>>(),
+            dump.objects[0].holders.clone(),
+        )
+    };
+    let reasons = [Reason::Semaphore, Reason::Other];
+    assert_eq!(told(reasons, &|_| {}), (vec![(true, vec![])], vec![8]));
+    let locked = told(reasons, &|words| _ = words.insert(sp_of(2) + 40, lock_of(0)));
+    assert_eq!(locked, (vec![(false, vec![9])], vec![8, 9]));
 }

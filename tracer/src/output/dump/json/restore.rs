@@ -147,6 +147,7 @@ fn goroutine(of: wire::Goroutine, pcs: &[Pc], sizes: &Sizes) -> Result<dump::Gor
         system: of.system,
         waits_on: waits_on.collect::<Result<_>>().map_err(who)?,
         wait_mark: None,
+        on_stack: None,
     })
 }
 

@@ -242,6 +242,7 @@ fn goroutine() -> impl Strategy<Value = Goroutine> {
                 system,
                 waits_on: waits.into_iter().map(|(object, side)| Wait { object, side }).collect(),
                 wait_mark: None,
+                on_stack: None,
             }
         },
     )
