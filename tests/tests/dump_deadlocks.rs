@@ -27,11 +27,11 @@ fn for_each_version(work: impl Fn(&str) -> Result<()>) -> Result<()> {
 
 /// As soon as one such circle is told, and none later than five seconds: on a busy machine goroutines come late to their places,
 /// the main one among them, and who has run a moment ago is not accused and may have anything.
-fn start_one(go: &str, case: &str, wanted: impl Fn(&Cycle) -> bool) -> Result<(Running, Dump)> {
+fn start_one(go: &str, case: &str, wanted: impl Fn(&Dump, &Cycle) -> bool) -> Result<(Running, Dump)> {
     let (program, mut dump) = start(go, case)?;
     let executable = Fixture::new("deadlocks").go(go).build()?;
     let begin = Instant::now();
-    let told = |dump: &Dump| matches!(&dump.cycles[..], [cycle] if wanted(cycle));
+    let told = |dump: &Dump| matches!(&dump.cycles[..], [cycle] if wanted(dump, cycle));
     while !told(&dump) && begin.elapsed() < Duration::from_secs(5) {
         sleep(Duration::from_millis(50));
         dump = dump::dump(program.pid(), &executable)?;
@@ -41,7 +41,7 @@ fn start_one(go: &str, case: &str, wanted: impl Fn(&Cycle) -> bool) -> Result<(R
 
 /// The one circle, and of each of its steps a function on the goroutine's stack and whether the object is such one.
 fn check(go: &str, case: &str, unsearched: u64, steps: &[Named]) -> Result<Cycle> {
-    let (_program, dump) = start_one(go, case, |cycle| cycle.unsearched == unsearched)?;
+    let (_program, dump) = start_one(go, case, |_, cycle| cycle.unsearched == unsearched)?;
     let [cycle] = &dump.cycles[..] else { anyhow::bail!("{case}: {:?}", dump.cycles) };
     ensure!(cycle.length == steps.len() as u64, "{case}: {cycle:?}");
     let found: Vec<(Vec<&str>, &ObjectKind)> = (cycle.steps.iter())
@@ -146,23 +146,21 @@ fn those_that_are_well_are_not_accused() -> Result<()> {
 fn crossed_locks_that_somebody_else_has_are_no_deadlock() -> Result<()> {
     for_each_version(|go| {
         for case in ["well-third", "well-struct", "well-runs"] {
-            let (_program, dump) = start_one(go, case, |cycle| cycle.others_in_all == 1)?;
-            let [cycle] = &dump.cycles[..] else { anyhow::bail!("{case}: {:?}", dump.cycles) };
-            ensure!(!cycle.stuck && !cycle.is_closed(), "{case}: {cycle:?}");
             let owner = match case {
                 "well-struct" => "main.(*holder).work",
                 _ => "main.hasBoth",
             };
-            let start = |goid: u64| {
-                let g = dump.goroutines.iter().find(|g| g.goid == goid)?;
-                dump.places.started(g.start_pc).map(|f| f.function.as_str())
-            };
             // Of one that runs, no frame but its first is known; which `go` statement wrapped.
-            let named = cycle
-                .others
-                .iter()
-                .any(|goid| start(*goid).is_some_and(|f| f == owner || f.contains("well")));
-            ensure!(named && cycle.others_in_all == 1, "{case}: {cycle:?}");
+            let owns = |dump: &Dump, goid: u64| {
+                let g = dump.goroutines.iter().find(|g| g.goid == goid);
+                let start = g.and_then(|g| dump.places.started(g.start_pc));
+                start.is_some_and(|f| f.function == owner || f.function.contains("well"))
+            };
+            let named = |dump: &Dump, cycle: &Cycle| matches!(cycle.others[..], [goid] if owns(dump, goid));
+            let (_program, dump) = start_one(go, case, named)?;
+            let [cycle] = &dump.cycles[..] else { anyhow::bail!("{case}: {:?}", dump.cycles) };
+            ensure!(!cycle.stuck && !cycle.is_closed(), "{case}: {cycle:?}");
+            ensure!(named(&dump, cycle) && cycle.others_in_all == 1, "{case}: {cycle:?}");
         }
         Ok(())
     })
