@@ -11,6 +11,7 @@ pub mod fixtures;
 pub mod gostray;
 pub mod http;
 pub mod kernel;
+pub mod load;
 pub mod modes;
 pub mod own_dump;
 pub mod probes;

@@ -321,6 +321,11 @@ impl Started {
         lines[lines.len().saturating_sub(3)..].join(" / ")
     }
 
+    /// Where it answers requests, if it takes any.
+    pub fn address(&self) -> Option<&str> {
+        self.answers.as_ref().map(|(address, _)| address.as_str())
+    }
+
     /// One request over a connection of its own, where it takes any.
     pub fn request(&self) -> Result<()> {
         let Some((address, path)) = &self.answers else { return Ok(()) };

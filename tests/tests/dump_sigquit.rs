@@ -59,13 +59,14 @@ const CASES: [Case; 18] = [
 ];
 
 /// Those that never come to rest, and why; and those that have tests below.
-const NOT_HERE: [(&str, &str); 7] = [
+const NOT_HERE: [(&str, &str); 8] = [
     ("demo", "does something new all the time"),
     ("leaks", "below, with Go's own programs"),
     ("moving", "all that it does is not to rest"),
     ("names", "ends by itself"),
     ("running", "all that it does is not to rest"),
     ("spawner", "ends by itself"),
+    ("web", "a server as those of the test of published programs"),
     ("zoo", "below, each scenario"),
 ];
 

@@ -1,0 +1,3 @@
+module gostray.test/web
+
+go 1.19
