@@ -97,6 +97,7 @@ fn write_fuzz_seeds() {
         shared.take()
     };
     put("session_reader", "chunks", &several);
+    put("session_reader", "columns", &file_of(&stream(1000)));
     let mut damaged = several;
     damaged[400] ^= 0xff;
     put("session_reader", "damaged", &damaged);
