@@ -75,7 +75,7 @@ impl<'d> Annotator<'d> {
         self.known.insert((pc, exact));
         let symbol = self.symbolizer.symbol(pc, exact);
         let mut out = Vec::with_capacity(256);
-        Event::Symbol(header(kind::SYMBOL, time_ns), symbol).encode(&mut out);
+        Event::Symbol(header(kind::SYMBOL, time_ns), Box::new(symbol)).encode(&mut out);
         sink(&out);
     }
 }
