@@ -49,11 +49,12 @@ pub fn replayed(file: &Path, samples: &[Sample]) -> Result<(Vec<Counted>, Snapsh
     loop {
         let event = replay.next_event()?;
         let ended = event.is_none();
+        let mut ready = Vec::new();
         match event {
-            Some(event) => order.push(event),
-            None => order.flush(),
+            Some(event) => order.push(event, &mut |event| ready.push(event)),
+            None => order.flush(&mut |event| ready.push(event)),
         }
-        while let Some(event) = order.pop() {
+        for event in ready {
             let (then, now) = (session.now_ns(), event.time_ns());
             // What the count is when the request begins: before the first event after that.
             let begins =

@@ -111,7 +111,7 @@ pub fn any_event() -> BoxedStrategy<Event> {
         (header(kind::LOSS), number(), number(), number())
             .prop_map(|(h, from_ns, count, cause)| Event::Loss(wire::Loss { h, from_ns, count, cause })),
         (header(kind::TOTALS), prop::array::uniform8(number()))
-            .prop_map(|(h, counts)| Event::Totals(wire::Totals { h, counts })),
+            .prop_map(|(h, counts)| Event::Totals(Box::new(wire::Totals { h, counts }))),
         (header(kind::END), number(), number()).prop_map(|(h, reason, code)| Event::End(wire::End {
             h,
             reason,
@@ -131,7 +131,7 @@ pub fn any_event() -> BoxedStrategy<Event> {
             prop::option::of(frame())
         )
             .prop_map(|(h, pc, frames, unknown_because, exact, source, starts)| {
-                Event::Symbol(h, Symbol { pc, frames, unknown_because, exact, source, starts })
+                Event::Symbol(h, Box::new(Symbol { pc, frames, unknown_because, exact, source, starts }))
             }),
         (header(kind::PROBE_SITE), prop::array::uniform5(text()), number(), number()).prop_map(
             |(h, t, offset, file_offset)| {
@@ -145,7 +145,7 @@ pub fn any_event() -> BoxedStrategy<Event> {
                     refused_because,
                     file_offset,
                 };
-                Event::ProbeSite(h, site)
+                Event::ProbeSite(h, Box::new(site))
             }
         ),
         (header(kind::WAIT_REASONS), prop::collection::vec(text(), 0..5))

@@ -36,8 +36,8 @@ impl Pipeline {
     /// As [`push_event`](Self::push_event); `on_tick` sees the session right after each tick of the stream, so that
     /// what is shown once a second does not depend on how fast events come.
     pub fn push_event_with(&mut self, event: Event, on_tick: &mut dyn FnMut(&Session)) {
-        self.order.push(event);
-        self.apply(on_tick);
+        let Self { order, session } = self;
+        order.push(event, &mut |event| apply(session, event, on_tick));
     }
 
     /// The stream is over: what waited for its order is applied.
@@ -47,8 +47,8 @@ impl Pipeline {
 
     /// As [`finish`](Self::finish), with `on_tick` as in [`push_event_with`](Self::push_event_with).
     pub fn finish_with(&mut self, on_tick: &mut dyn FnMut(&Session)) {
-        self.order.flush();
-        self.apply(on_tick);
+        let Self { order, session } = self;
+        order.flush(&mut |event| apply(session, event, on_tick));
     }
 
     /// The session as it stands, for outputs.
@@ -60,14 +60,12 @@ impl Pipeline {
     pub fn now_ns(&self) -> u64 {
         self.session.now_ns()
     }
+}
 
-    fn apply(&mut self, on_tick: &mut dyn FnMut(&Session)) {
-        while let Some(event) = self.order.pop() {
-            let tick = matches!(event, Event::Tick(_));
-            self.session.apply(event);
-            if tick {
-                on_tick(&self.session);
-            }
-        }
+fn apply(session: &mut Session, event: Event, on_tick: &mut dyn FnMut(&Session)) {
+    let tick = matches!(event, Event::Tick(_));
+    session.apply(event);
+    if tick {
+        on_tick(session);
     }
 }

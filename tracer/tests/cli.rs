@@ -21,7 +21,7 @@ fn symbol(pc: u64, function: &str, file: &str, line: u32) -> Event {
     let frame = message::Frame { function: function.into(), file: file.into(), line, ..Default::default() };
     Event::Symbol(
         header(kind::SYMBOL, BEGIN),
-        Symbol { pc, frames: vec![frame], exact: pc == START, ..Symbol::default() },
+        Box::new(Symbol { pc, frames: vec![frame], exact: pc == START, ..Symbol::default() }),
     )
 }
 

@@ -107,7 +107,7 @@ fn session(path: &Path, leaks: u64) {
     };
     let symbol = |pc: Pc, f: Frame| {
         let symbol = Symbol { pc: pc.pc, frames: vec![f], exact: pc.exact, ..Symbol::default() };
-        Event::Symbol(header(kind::SYMBOL, BEGIN), symbol)
+        Event::Symbol(header(kind::SYMBOL, BEGIN), Box::new(symbol))
     };
     let mut events = vec![
         Event::Target(header(kind::TARGET, BEGIN), Box::new(target)),

@@ -56,8 +56,9 @@ enum Task {
     },
     /// Measure what gostray costs, beside public tools (docs/costs.md; sets up first)
     Bench {
-        /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines; `price`: what probes cost the target
-        #[arg(default_value = "cost", value_parser = ["cost", "dump", "price"])]
+        /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines; `price`: what probes cost the target;
+        /// `flow`: the reader, memory, session files and replay
+        #[arg(default_value = "cost", value_parser = ["cost", "dump", "price", "flow"])]
         bench: String,
         /// Handed to the bench: of `dump`, numbers of goroutines
         args: Vec<String>,

@@ -3,6 +3,7 @@
 // It prints `ready`, and for each line of standard input
 //
 //	births N    starts N goroutines from a stack of eight frames, one after another; each ends at once
+//	paced N S   the same, N of them a second for S seconds
 //	parks N     two goroutines hand each other a token N times: each time one parks and one runs
 //
 // answers with `took CPU WALL`: nanoseconds of processor time of all its threads, and of time.
@@ -34,10 +35,14 @@ func main() {
 		switch what {
 		case "births":
 			births(n, 5)
+		case "paced":
+			var seconds int
+			fmt.Sscan(strings.TrimSpace(in.Text()), &what, &n, &seconds)
+			paced(n, seconds)
 		case "parks":
 			parks(n)
 		default:
-			fmt.Fprintln(os.Stderr, "hot: neither births nor parks:", what)
+			fmt.Fprintln(os.Stderr, "hot: neither births nor paced nor parks:", what)
 			os.Exit(2)
 		}
 		fmt.Println("took", processor()-cpu, time.Since(begin).Nanoseconds())
@@ -67,6 +72,22 @@ func births(n, deeper int) int {
 
 //go:noinline
 func end(done chan struct{}) { done <- struct{}{} }
+
+// paced keeps to its rate by the clock, a few milliseconds' worth at a time; where it cannot keep up it is late.
+func paced(rate, seconds int) {
+	begin := time.Now()
+	for made := 0; made < rate*seconds; {
+		due := int(time.Since(begin).Seconds() * float64(rate))
+		if due > rate*seconds {
+			due = rate * seconds
+		}
+		if due > made {
+			births(due-made, 5)
+			made = due
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
 
 func parks(n int) {
 	to, fro := make(chan struct{}), make(chan struct{})

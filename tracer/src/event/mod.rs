@@ -13,7 +13,7 @@ use tracer_common::wire::{self, Header};
 
 pub use message::{Labels, Note, Object, ProbeSite, Symbol, TargetInfo, WaitReasons, Waits};
 
-/// A valid event. Times are `CLOCK_BOOTTIME` nanoseconds, stacks are return addresses innermost first.
+/// A valid event. What is rare and large is boxed: an event is moved several times on its way. Times are `CLOCK_BOOTTIME` nanoseconds, stacks are return addresses innermost first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Birth(wire::Birth),
@@ -29,18 +29,20 @@ pub enum Event {
     LookEnd(wire::LookEdge),
     Tick(Header),
     Loss(wire::Loss),
-    Totals(wire::Totals),
+    Totals(Box<wire::Totals>),
     End(wire::End),
     Blocked(wire::Blocked),
     Target(Header, Box<TargetInfo>),
-    Symbol(Header, Symbol),
-    ProbeSite(Header, ProbeSite),
+    Symbol(Header, Box<Symbol>),
+    ProbeSite(Header, Box<ProbeSite>),
     WaitReasons(Header, WaitReasons),
     Note(Header, Note),
     Object(Header, Box<Object>),
     Waits(Header, Waits),
     Labels(Header, Labels),
 }
+
+const _: () = assert!(size_of::<Event>() <= 88);
 
 /// Gives a stack id its frames; `h.flags` says how the walk ended (`wire::stack_end`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,15 +87,17 @@ impl Event {
             Fixed::LookEnd(e) => Self::LookEnd(e),
             Fixed::Tick(h) => Self::Tick(h),
             Fixed::Loss(e) => Self::Loss(e),
-            Fixed::Totals(e) => Self::Totals(e),
+            Fixed::Totals(e) => Self::Totals(Box::new(e)),
             Fixed::End(e) => Self::End(e),
             Fixed::Blocked(e) => Self::Blocked(e),
             Fixed::Message(h, body) => {
                 let bad = |source| EventError::Message { kind: h.kind, source };
                 match h.kind {
                     wire::kind::TARGET => Self::Target(h, Box::new(TargetInfo::decode(body).map_err(bad)?)),
-                    wire::kind::SYMBOL => Self::Symbol(h, Symbol::decode(body).map_err(bad)?),
-                    wire::kind::PROBE_SITE => Self::ProbeSite(h, ProbeSite::decode(body).map_err(bad)?),
+                    wire::kind::SYMBOL => Self::Symbol(h, Box::new(Symbol::decode(body).map_err(bad)?)),
+                    wire::kind::PROBE_SITE => {
+                        Self::ProbeSite(h, Box::new(ProbeSite::decode(body).map_err(bad)?))
+                    }
                     wire::kind::WAIT_REASONS => Self::WaitReasons(h, WaitReasons::decode(body).map_err(bad)?),
                     wire::kind::NOTE => Self::Note(h, Note::decode(body).map_err(bad)?),
                     wire::kind::OBJECT => Self::Object(h, Box::new(Object::decode(body).map_err(bad)?)),
@@ -120,12 +124,12 @@ impl Event {
             Self::LookBegin(e) | Self::LookEnd(e) => put(decode::bytes_of(e)),
             Self::Tick(h) => put(decode::bytes_of(h)),
             Self::Loss(e) => put(decode::bytes_of(e)),
-            Self::Totals(e) => put(decode::bytes_of(e)),
+            Self::Totals(e) => put(decode::bytes_of(e.as_ref())),
             Self::End(e) => put(decode::bytes_of(e)),
             Self::Blocked(e) => put(decode::bytes_of(e)),
             Self::Target(h, m) => message_into(h, m.as_ref(), out),
-            Self::Symbol(h, m) => message_into(h, m, out),
-            Self::ProbeSite(h, m) => message_into(h, m, out),
+            Self::Symbol(h, m) => message_into(h, m.as_ref(), out),
+            Self::ProbeSite(h, m) => message_into(h, m.as_ref(), out),
             Self::WaitReasons(h, m) => message_into(h, m, out),
             Self::Note(h, m) => message_into(h, m, out),
             Self::Object(h, m) => message_into(h, m.as_ref(), out),

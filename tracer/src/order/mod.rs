@@ -6,7 +6,7 @@
 //! without a moment: they pass straight through, neither delayed nor moving the window. The same input gives the
 //! same output, in a live run and in a replay.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
 use tracer_common::wire::{self, kind, loss};
@@ -18,15 +18,19 @@ use crate::event::{Event, header};
 pub const DEFAULT_WINDOW_NS: u64 = 100_000_000;
 
 /// How many events may wait at most. Beyond it the oldest are released early, so memory stays bounded whatever the
-/// times in the stream are.
-pub const MAX_HELD: usize = 1 << 20;
+/// times in the stream are; a look tells of a million goroutines at one moment. Two million events a second are within.
+pub const MAX_HELD: usize = 1 << 18;
+/// Room for fewer than this is not given back.
+const FEW: usize = 1 << 14;
 
-/// The ordering window. Push events as they come, pop them in order.
+/// The ordering window. Events go in as they come; what is certain by then comes out in order.
 #[derive(Debug)]
 pub struct Reorder {
     window_ns: u64,
-    held: BinaryHeap<Held>,
-    ready: VecDeque<Event>,
+    /// Those that came in order of time: nearly all, because every CPU's own are.
+    row: VecDeque<Held>,
+    /// Those that came after a later one.
+    behind: BinaryHeap<Reverse<Held>>,
     /// Greatest time seen.
     newest_ns: u64,
     /// Time of the last event released in order.
@@ -63,9 +67,8 @@ impl PartialOrd for Held {
     }
 }
 impl Ord for Held {
-    /// Reversed, because `BinaryHeap` gives the greatest first and the earliest is wanted.
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.time_ns, other.arrival).cmp(&(self.time_ns, self.arrival))
+        (self.time_ns, self.arrival).cmp(&(other.time_ns, other.arrival))
     }
 }
 
@@ -94,8 +97,8 @@ impl Reorder {
     pub fn new(window_ns: u64) -> Self {
         Self {
             window_ns,
-            held: BinaryHeap::new(),
-            ready: VecDeque::new(),
+            row: VecDeque::new(),
+            behind: BinaryHeap::new(),
             newest_ns: 0,
             released_ns: 0,
             arrivals: 0,
@@ -105,38 +108,38 @@ impl Reorder {
         }
     }
 
-    /// Takes one event; what it releases is then there to [`pop`](Self::pop).
-    pub fn push(&mut self, event: Event) {
+    /// Takes one event and hands what it releases to `out`, in order.
+    pub fn push(&mut self, event: Event, out: &mut impl FnMut(Event)) {
         if is_definition(&event) {
-            self.ready.push_back(event);
+            out(event);
             return;
         }
         let time_ns = event.time_ns();
         self.newest_ns = self.newest_ns.max(time_ns);
         if time_ns < self.released_ns {
             self.count_late(time_ns);
-            self.ready.push_back(event);
+            out(event);
         } else {
-            self.held.push(Held { time_ns, arrival: self.arrivals, event });
+            let held = Held { time_ns, arrival: self.arrivals, event };
             self.arrivals += 1;
+            if self.row.back().is_none_or(|last| last.time_ns <= time_ns) {
+                self.row.push_back(held);
+            } else {
+                self.behind.push(Reverse(held));
+            }
         }
         let due = self.newest_ns.saturating_sub(self.window_ns);
-        while self.held.peek().is_some_and(|h| h.time_ns < due) || self.held.len() > self.max_held {
-            self.release();
+        while self.earliest().is_some_and(|t| t < due) || self.held() > self.max_held {
+            self.release(out);
         }
     }
 
-    /// The next event in order, as far as it is certain.
-    pub fn pop(&mut self) -> Option<Event> {
-        self.ready.pop_front()
-    }
-
-    /// The stream is over: everything held becomes ready, in order.
-    pub fn flush(&mut self) {
-        while !self.held.is_empty() {
-            self.release();
+    /// The stream is over: hands out everything held, in order.
+    pub fn flush(&mut self, out: &mut impl FnMut(Event)) {
+        while self.held() > 0 {
+            self.release(out);
         }
-        self.report_late();
+        self.report_late(out);
     }
 
     /// How many events came too late until now.
@@ -146,17 +149,42 @@ impl Reorder {
 
     /// How many events wait for the window to pass.
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.row.len() + self.behind.len()
     }
 
-    fn release(&mut self) {
-        let Some(Held { time_ns, event, .. }) = self.held.pop() else { return };
+    /// Time of what is released next.
+    fn earliest(&self) -> Option<u64> {
+        let row = self.row.front().map(|h| h.time_ns);
+        match self.behind.peek() {
+            None => row,
+            Some(Reverse(h)) => Some(row.map_or(h.time_ns, |t| t.min(h.time_ns))),
+        }
+    }
+
+    fn release(&mut self, out: &mut impl FnMut(Event)) {
+        let from_row = match (self.row.front(), self.behind.peek()) {
+            (Some(row), Some(Reverse(behind))) => row < behind,
+            (row, _) => row.is_some(),
+        };
+        let next = if from_row { self.row.pop_front() } else { self.behind.pop().map(|Reverse(h)| h) };
+        let Some(Held { time_ns, event, .. }) = next else { return };
         self.released_ns = self.released_ns.max(time_ns);
         // A late event is reported with the next tick and before the end, so that the loss is inside the session.
         if matches!(event, Event::Tick(_) | Event::End(_)) {
-            self.report_late();
+            self.report_late(out);
+            self.give_back();
         }
-        self.ready.push_back(event);
+        out(event);
+    }
+
+    /// The room that a burst has taken.
+    fn give_back(&mut self) {
+        if self.row.capacity() > FEW && self.row.len() < self.row.capacity() / 4 {
+            self.row.shrink_to(self.row.len() * 2);
+        }
+        if self.behind.capacity() > FEW && self.behind.len() < self.behind.capacity() / 4 {
+            self.behind.shrink_to(self.behind.len() * 2);
+        }
     }
 
     fn count_late(&mut self, time_ns: u64) {
@@ -167,9 +195,9 @@ impl Reorder {
         late.to_ns = late.to_ns.max(self.released_ns);
     }
 
-    fn report_late(&mut self) {
+    fn report_late(&mut self, out: &mut impl FnMut(Event)) {
         let Some(late) = self.late.take() else { return };
-        self.ready.push_back(Event::Loss(wire::Loss {
+        out(Event::Loss(wire::Loss {
             h: header(kind::LOSS, late.to_ns),
             from_ns: late.from_ns,
             count: late.count,

@@ -12,30 +12,32 @@ fn tick(time_ns: u64) -> Event {
     Event::Tick(header(kind::TICK, time_ns))
 }
 
-fn drain(order: &mut Reorder) -> Vec<Event> {
-    std::iter::from_fn(|| order.pop()).collect()
+/// What pushing these one after another gives.
+fn push(order: &mut Reorder, events: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    let mut out = Vec::new();
+    events.into_iter().for_each(|e| order.push(e, &mut |e| out.push(e)));
+    out
+}
+
+fn flush(order: &mut Reorder) -> Vec<Event> {
+    let mut out = Vec::new();
+    order.flush(&mut |e| out.push(e));
+    out
 }
 
 fn run(window_ns: u64, events: &[Event]) -> Vec<Event> {
     let mut order = Reorder::new(window_ns);
-    let mut out = Vec::new();
-    for e in events {
-        order.push(e.clone());
-        out.extend(drain(&mut order));
-    }
-    order.flush();
-    out.extend(drain(&mut order));
+    let mut out = push(&mut order, events.iter().cloned());
+    out.extend(flush(&mut order));
     out
 }
 
 #[test]
 fn holds_back_until_the_window_has_passed() {
     let mut order = Reorder::new(100);
-    order.push(death(1000, 1));
-    order.push(death(1100, 2));
-    assert_eq!(order.pop(), None, "1000 is not older than 1100 - 100");
-    order.push(death(1101, 3));
-    assert_eq!(order.pop(), Some(death(1000, 1)));
+    let early = push(&mut order, [death(1000, 1), death(1100, 2)]);
+    assert_eq!(early, [], "1000 is not older than 1100 - 100");
+    assert_eq!(push(&mut order, [death(1101, 3)]), [death(1000, 1)]);
     assert_eq!(order.held(), 2);
 }
 
@@ -48,13 +50,9 @@ fn sorts_within_the_window_and_keeps_arrival_order_for_equal_times() {
 #[test]
 fn a_late_event_passes_at_once_and_becomes_a_loss_with_the_next_tick() {
     let mut order = Reorder::new(100);
-    for e in [death(1000, 1), death(2000, 2), death(500, 3)] {
-        order.push(e);
-    }
-    assert_eq!(drain(&mut order), vec![death(1000, 1), death(500, 3)]);
-    order.push(tick(2050));
-    order.push(death(9000, 4));
-    let out = drain(&mut order);
+    let out = push(&mut order, [death(1000, 1), death(2000, 2), death(500, 3)]);
+    assert_eq!(out, vec![death(1000, 1), death(500, 3)]);
+    let out = push(&mut order, [tick(2050), death(9000, 4)]);
     let Event::Loss(l) = &out[1] else { panic!("no loss: {out:?}") };
     assert_eq!((l.cause, l.count, l.from_ns, l.h.time_ns), (loss::LATE.into(), 1, 500, 1000));
     assert_eq!(out[2], tick(2050));
@@ -72,11 +70,9 @@ fn definitions_are_neither_delayed_nor_an_obstacle() {
     let def = Event::StackDef(StackDef { h: header(kind::STACK_DEF, u64::MAX), stack: 1, frames: vec![1] });
     let note = Event::Note(header(kind::NOTE, 0), Note::default());
     let mut order = Reorder::new(100);
-    order.push(death(1000, 1));
-    order.push(def.clone());
-    order.push(note.clone());
-    assert_eq!(drain(&mut order), vec![def, note]);
-    order.push(death(1000, 2));
+    let out = push(&mut order, [death(1000, 1), def.clone(), note.clone()]);
+    assert_eq!(out, vec![def, note]);
+    push(&mut order, [death(1000, 2)]);
     assert_eq!(order.late(), 0, "the definition's time did not move the window");
 }
 
@@ -84,12 +80,10 @@ fn definitions_are_neither_delayed_nor_an_obstacle() {
 fn the_number_of_held_events_is_bounded() {
     let mut order = Reorder::new(u64::MAX);
     order.max_held = 8;
-    for i in 0..100 {
-        order.push(death(1000 - i, i));
-    }
+    let mut out = push(&mut order, (0..100).map(|i| death(1000 - i, i)));
     assert!(order.held() <= 8);
-    order.flush();
-    assert_eq!(drain(&mut order).iter().filter(|e| matches!(e, Event::Death(_))).count(), 100);
+    out.extend(flush(&mut order));
+    assert_eq!(out.iter().filter(|e| matches!(e, Event::Death(_))).count(), 100);
 }
 
 proptest! {

@@ -24,19 +24,26 @@ pub struct Version {
 
 /// Every version there was. Append-only. New event kinds and new protobuf fields need no new version (a reader
 /// counts and skips what it does not know); a change of what stands in a header or a payload does.
-pub const VERSIONS: &[Version] = &[Version {
-    number: 1,
-    since: "0.1.0",
-    what: "chunks of length-prefixed wire records, stored or zstd, with a CRC-32C each for header and payload",
-}];
+pub const VERSIONS: &[Version] = &[
+    Version {
+        number: 1,
+        since: "0.1.0",
+        what: "chunks of length-prefixed wire records, stored or zstd, with a CRC-32C each for header and payload",
+    },
+    Version {
+        number: 2,
+        since: "0.1.0",
+        what: "chunks whose records stand in columns; up to 1000000 bytes of records",
+    },
+];
 
 /// The version that this gostray writes, and the newest one it reads.
 pub const VERSION: u16 = VERSIONS[VERSIONS.len() - 1].number;
 
 /// The longest record. The longest one known is a target's table of wait reasons, under 4 KiB.
 pub const MAX_RECORD: usize = 1 << 20;
-/// A chunk is closed when its records reach this many bytes.
-pub const CHUNK_TARGET: usize = 256 << 10;
+/// A chunk is closed when its records reach this many bytes. What one event tells of the next is forgotten with each chunk.
+pub const CHUNK_TARGET: usize = 1_000_000;
 /// The longest payload, unpacked. A reader allocates no more than this.
 pub const MAX_RAW: u32 = 2 << 20;
 /// The longest payload in the file.
@@ -64,6 +71,8 @@ pub mod codec {
     pub const STORED: u8 = 0;
     /// One zstd frame that states its content's size.
     pub const ZSTD: u8 = 1;
+    /// As columns (`record/columns`), from version 2 on.
+    pub const COLUMNS: u8 = 2;
 }
 
 /// The file's first bytes.

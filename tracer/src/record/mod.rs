@@ -7,6 +7,7 @@
 //! Not here: what the records mean (`event`), and when to flush by a wall clock. The writer's clock is the
 //! stream's; whoever drives it calls [`Writer::flush`] when the stream stands still.
 
+mod columns;
 mod create;
 pub mod format;
 mod input;

@@ -1,5 +1,6 @@
 //! Payloads, unpacked into no more room than their header was allowed to ask for.
 
+use super::columns;
 use super::format::{ChunkHeader, codec};
 use super::problem::Cause;
 
@@ -33,6 +34,7 @@ pub(super) fn unpack(
                 Err(_) => return Err(Cause::BadCompression),
             }
         }
+        codec::COLUMNS => columns::unpack(unpack, payload, expected, out)?,
         codec => return Err(Cause::BadCodec { codec }),
     }
     Ok(())

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tracer_common::decode::bytes_of;
 use tracer_common::wire::{End, Header, end, kind};
 
+use super::columns::Packer;
 use super::create::{FileOutput, Output};
 use super::format::{
     self, CHUNK_HEADER_LEN, CHUNK_TARGET, ChunkHeader, FLUSH_NS, MAX_RECORD, VERSION, chunk_kind, codec,
@@ -22,6 +23,8 @@ use super::format::{
 
 /// Fast enough for the ring's drain thread; a higher level gains little on these records.
 const LEVEL: i32 = 3;
+/// Columns cost some two hundred bytes whatever stands in them: below this both ways are tried.
+const SMALL: usize = 32 << 10;
 
 /// Why a recording cannot begin or go on.
 #[derive(Debug, Error)]
@@ -56,7 +59,7 @@ pub struct Summary {
 /// file then counts as cut off.
 pub struct Writer<O: Output = FileOutput> {
     out: O,
-    pack: zstd::bulk::Compressor<'static>,
+    packer: Packer,
     /// The open chunk: records with their lengths.
     raw: Vec<u8>,
     records: u32,
@@ -93,10 +96,10 @@ impl<O: Output> Writer<O> {
     pub fn new(mut out: O) -> Result<Self, WriteError> {
         let header = format::file_header();
         out.put(&header).map_err(|e| failure(&out, e))?;
-        let pack = zstd::bulk::Compressor::new(LEVEL).map_err(|e| failure(&out, e))?;
+        let packer = Packer::new(LEVEL).map_err(|e| failure(&out, e))?;
         Ok(Self {
             out,
-            pack,
+            packer,
             raw: Vec::with_capacity(CHUNK_TARGET),
             records: 0,
             span: None,
@@ -179,17 +182,7 @@ impl<O: Output> Writer<O> {
     fn put_chunk(&mut self, chunk_kind: u8) -> io::Result<()> {
         self.framed.clear();
         self.framed.resize(CHUNK_HEADER_LEN, 0);
-        let bound = zstd::zstd_safe::compress_bound(self.raw.len());
-        self.framed.resize(CHUNK_HEADER_LEN + bound, 0);
-        let packed = self.pack.compress_to_buffer(&self.raw, &mut self.framed[CHUNK_HEADER_LEN..])?;
-        let codec = if packed < self.raw.len() {
-            self.framed.truncate(CHUNK_HEADER_LEN + packed);
-            codec::ZSTD
-        } else {
-            self.framed.truncate(CHUNK_HEADER_LEN);
-            self.framed.extend_from_slice(&self.raw);
-            codec::STORED
-        };
+        let codec = self.pack()?;
         let payload = &self.framed[CHUNK_HEADER_LEN..];
         let (first_ns, last_ns) = self.span.unwrap_or((self.last_ns, self.last_ns));
         let header = ChunkHeader {
@@ -219,6 +212,29 @@ impl<O: Output> Writer<O> {
         self.records = 0;
         self.span = None;
         Ok(())
+    }
+
+    /// Appends the open chunk's payload to `framed`, in the shortest way that is worth trying; gives the codec.
+    fn pack(&mut self) -> io::Result<u8> {
+        self.packer.columns(&self.raw, &mut self.framed)?;
+        let mut best = (self.framed.len() - CHUNK_HEADER_LEN, codec::COLUMNS);
+        if self.raw.len() < SMALL {
+            let columns = self.framed.len();
+            self.packer.plain(&self.raw, &mut self.framed)?;
+            let plain = self.framed.len() - columns;
+            if plain < best.0 {
+                self.framed.drain(CHUNK_HEADER_LEN..columns);
+                best = (plain, codec::ZSTD);
+            } else {
+                self.framed.truncate(columns);
+            }
+        }
+        if self.raw.len() <= best.0 {
+            self.framed.truncate(CHUNK_HEADER_LEN);
+            self.framed.extend_from_slice(&self.raw);
+            best.1 = codec::STORED;
+        }
+        Ok(best.1)
     }
 
     /// The half chunk was cut off, which mostly leaves room in the last block for a few bytes more: they say that

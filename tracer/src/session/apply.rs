@@ -8,7 +8,6 @@ use crate::analysis;
 
 use super::Session;
 use super::goroutine::{Activity, Born, Doing, Goroutine, NO_SITE};
-use super::objects::On;
 use super::recent::Gone;
 use super::sites::{NoStack, SiteKey};
 use super::waits;
@@ -63,7 +62,7 @@ impl Session {
             Some(_) => return,
             None => {}
         }
-        let Some(known) = self.goroutines.get(&goid).map(|g| (g.site, g.born)) else {
+        let Some(known) = self.goroutines.get(goid).map(|g| (g.site, g.born())) else {
             self.counts.born += 1;
             self.enter(goid, key, (e.gopc, e.start_pc), born, Doing::NotSeen, t);
             return;
@@ -84,17 +83,18 @@ impl Session {
         if let Some(site) = self.sites.get_mut(site) {
             site.enter(born);
         }
-        if let Some(g) = self.goroutines.get_mut(&goid) {
-            (g.site, g.born) = (site, born);
+        if let Some(g) = self.goroutines.get_mut(goid) {
+            g.site = site;
+            g.set_born(born);
         }
     }
 
     pub(super) fn death(&mut self, goid: u64, t: u64) {
-        if let Some(g) = self.goroutines.remove(&goid) {
-            self.objects.leave(g.on);
+        if let Some(mut g) = self.goroutines.remove(goid) {
+            self.objects.leave(&mut g);
             self.counts.died += 1;
             if let Some(site) = self.sites.get_mut(g.site) {
-                site.leave(g.born, t, false);
+                site.leave(g.born(), t, false);
             }
             self.recent.note(goid, t, Gone::Died);
             return;
@@ -145,8 +145,8 @@ impl Session {
 
     /// An exact change of what a goroutine does. Of one that is not known nothing is kept.
     fn becomes(&mut self, goid: u64, doing: Doing, t: u64) {
-        let Some(g) = self.goroutines.get_mut(&goid) else { return };
-        let was = g.activity;
+        let Some(g) = self.goroutines.get_mut(goid) else { return };
+        let was = g.activity();
         if !was.at_least && t < was.since_ns {
             return; // came too late: something newer is known
         }
@@ -156,10 +156,10 @@ impl Session {
         {
             site.past_waits.record(t.saturating_sub(was.since_ns));
         }
-        g.activity = Activity { doing, since_ns: t, at_least: false };
+        g.set_activity(Activity { doing, since_ns: t, at_least: false });
         g.alike_since_ns = t;
-        g.doubted = false;
-        self.objects.leave(g.unblock());
+        g.set_doubted(false);
+        self.objects.unblock(g);
     }
 
     /// What a look read. `new` when the looker had not known the goroutine before.
@@ -170,7 +170,7 @@ impl Session {
         }
         // The placeholder of an extra M has no `go` statement (proc.go, oneNewExtraM); main's goid is 1.
         let extra = e.gopc == 0 && goid != 1 && new;
-        if !self.goroutines.contains_key(&goid) && (extra || self.extras.contains_key(&goid)) {
+        if !self.goroutines.contains(goid) && (extra || self.extras.contains_key(&goid)) {
             if self.extras.contains_key(&goid) || self.extras.len() < self.limits.goroutines {
                 self.extras.insert(goid, !status::is_dead(e.status));
             } else {
@@ -188,25 +188,26 @@ impl Session {
         {
             doing = Doing::Coroutine;
         }
-        if let Some(g) = self.goroutines.get_mut(&goid) {
-            g.looked_at = true;
-            let was = g.activity;
+        if let Some(g) = self.goroutines.get_mut(goid) {
+            g.set_looked_at();
+            let was = g.activity();
             if was.doing == doing {
                 if was.at_least && new {
-                    g.activity.since_ns = was.since_ns.min(t);
+                    g.set_since_ns(was.since_ns.min(t));
                     g.alike_since_ns = g.alike_since_ns.min(t);
                 } else if was.at_least {
                     // Looks say so again only of one that has done something else in between.
-                    g.activity.since_ns = was.since_ns.max(t);
-                    self.objects.leave(g.unblock());
+                    g.set_since_ns(was.since_ns.max(t));
+                    self.objects.unblock(g);
                 }
             } else if was.doing == Doing::NotSeen || was.at_least || was.since_ns < t {
                 // A wait that no probe told of, once nothing more comes of it, is a disagreement.
-                g.doubted =
+                let doubted =
                     !was.at_least && was.doing != Doing::NotSeen && matches!(doing, Doing::Waiting(_));
-                g.activity = Activity { doing, since_ns: t, at_least: true };
+                g.set_doubted(doubted);
+                g.set_activity(Activity { doing, since_ns: t, at_least: true });
                 g.alike_since_ns = t;
-                self.objects.leave(g.unblock());
+                self.objects.unblock(g);
             }
             return;
         }
@@ -234,20 +235,17 @@ impl Session {
     }
 
     pub(super) fn waits(&mut self, goid: u64, waits: Waits) {
-        let Some(g) = self.goroutines.get_mut(&goid) else { return };
-        g.labels = waits.labels;
-        // The new ones enter first: an object that is in both stays.
-        let on = self.objects.enter(waits.on);
-        let old = std::mem::replace(&mut g.on, on);
-        self.objects.leave(old);
+        let Some(g) = self.goroutines.get_mut(goid) else { return };
+        g.labels = self.objects.label_number(waits.labels, &self.limits);
+        self.objects.enter(g, waits.on);
     }
 
     /// A look no longer finds a goroutine.
     fn vanish(&mut self, goid: u64, t: u64) {
         let begin = self.looks.begin_ns.unwrap_or(t);
-        match self.goroutines.get(&goid) {
+        match self.goroutines.get(goid) {
             // Born while the look was under way: the look saw the `g` before it was given to this goroutine.
-            Some(g) if g.born.known_since_ns() > begin => return,
+            Some(g) if g.born().known_since_ns() > begin => return,
             Some(_) => {}
             None => return,
         }
@@ -255,11 +253,11 @@ impl Session {
     }
 
     fn remove_vanished(&mut self, goid: u64, t: u64) {
-        let Some(g) = self.goroutines.remove(&goid) else { return };
-        self.objects.leave(g.on);
+        let Some(mut g) = self.goroutines.remove(goid) else { return };
+        self.objects.leave(&mut g);
         self.counts.vanished += 1;
         if let Some(site) = self.sites.get_mut(g.site) {
-            site.leave(g.born, t, true);
+            site.leave(g.born(), t, true);
         }
         self.recent.note(goid, t, Gone::Vanished { site: g.site });
     }
@@ -283,25 +281,25 @@ impl Session {
             self.losses.add(loss::LOOK_UNREADABLE.into(), e.unreadable, from_ns, e.h.time_ns);
         }
         let Some(begin) = begin else { return };
-        let looked_at = self.goroutines.values().filter(|g| g.looked_at).count() as u64;
+        let looked_at = self.goroutines.iter().filter(|g| g.looked_at()).count() as u64;
         if e.read < looked_at {
             return; // it cannot have seen them all
         }
         let patience = if e.unreadable == 0 { 0 } else { UNREADABLE_PATIENCE };
         let mut gone = Vec::new();
-        for (goid, g) in &mut self.goroutines {
-            if g.doubted && g.activity.since_ns < begin {
-                g.doubted = false;
+        for g in self.goroutines.iter_mut() {
+            if g.doubted() && g.activity().since_ns < begin {
+                g.set_doubted(false);
                 self.looks.disagreed += 1;
             }
-            if !g.looked_at && g.born.known_since_ns() < begin {
+            if !g.looked_at() && g.born().known_since_ns() < begin {
                 if g.missed >= patience {
-                    gone.push(*goid);
+                    gone.push(g.goid);
                 }
                 g.missed = g.missed.saturating_add(1);
             }
         }
-        // The map has no order, the memory of those that left has one.
+        // The living have no order, the memory of those that left has one.
         gone.sort_unstable();
         for goid in gone {
             self.remove_vanished(goid, begin);
@@ -318,20 +316,11 @@ impl Session {
             site.enter(born);
         }
         let activity = Activity { doing, since_ns: t, at_least: true };
-        let looked_at = !matches!(born, Born::Traced(_));
-        let g = Goroutine {
-            site,
-            born,
-            activity,
-            alike_since_ns: t,
-            blocked: 0,
-            on: On::default(),
-            labels: 0,
-            doubted: false,
-            looked_at,
-            missed: 0,
-        };
-        self.goroutines.insert(goid, g);
+        let mut g = Goroutine::new(goid, site, born, activity);
+        if !matches!(born, Born::Traced(_)) {
+            g.set_looked_at();
+        }
+        self.goroutines.insert(g);
     }
 
     fn site(&mut self, key: SiteKey, gopc: u64, start_pc: u64, t: u64) -> u32 {

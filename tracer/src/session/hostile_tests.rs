@@ -10,7 +10,7 @@ use crate::event::{Event, Symbol, header};
 
 fn symbol(pc: u64, frames: Vec<Frame>) -> Event {
     let symbol = Symbol { pc, frames, ..Symbol::default() };
-    Event::Symbol(header(kind::SYMBOL, 0), symbol)
+    Event::Symbol(header(kind::SYMBOL, 0), Box::new(symbol))
 }
 
 fn named(function: String) -> Frame {
@@ -92,7 +92,7 @@ fn long_names_are_cut_and_marked() {
 fn a_probe_site_of_a_megabyte_is_not_kept() {
     let probe = |offset, refused_because: String| {
         let probe = ProbeSite { role: "create".into(), offset, refused_because, ..ProbeSite::default() };
-        Event::ProbeSite(header(kind::PROBE_SITE, ns(0.0)), probe)
+        Event::ProbeSite(header(kind::PROBE_SITE, ns(0.0)), Box::new(probe))
     };
     let s = after(&[probe(1, "x".repeat(1 << 20)), probe(2, "not there".into())]);
     assert_eq!(s.probes.len(), 1);

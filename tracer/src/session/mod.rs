@@ -13,6 +13,7 @@ mod fnv;
 mod frames;
 mod goroutine;
 mod limits;
+mod living;
 pub mod loss_ledger;
 mod objects;
 mod picture;
@@ -33,7 +34,7 @@ use crate::event::{Event, Note, ProbeSite, TargetInfo};
 pub use limits::Limits;
 pub use snapshot::Snapshot;
 
-use goroutine::Goroutine;
+use living::Living;
 use loss_ledger::LossLedger;
 use objects::Objects;
 use recent::Recent;
@@ -57,7 +58,7 @@ pub struct Session {
     notes: Vec<Note>,
     wait_reasons: Vec<String>,
     symbols: Symbols,
-    goroutines: HashMap<u64, Goroutine>,
+    goroutines: Living,
     /// Placeholders of extra Ms by goid; true while in use.
     extras: HashMap<u64, bool>,
     objects: Objects,
@@ -125,7 +126,7 @@ impl Session {
             notes: Vec::new(),
             wait_reasons: Vec::new(),
             symbols: Symbols::default(),
-            goroutines: HashMap::new(),
+            goroutines: Living::default(),
             extras: HashMap::new(),
             objects: Objects::default(),
             recent: Recent::new(limits.recent),
@@ -163,10 +164,10 @@ impl Session {
             Event::LookEnd(e) => self.look_ended(&e),
             Event::Tick(h) => self.sites.sample(&mut self.clock, h.time_ns),
             Event::Loss(e) => self.losses.apply(&e),
-            Event::Totals(e) => self.kernel = Some(e),
+            Event::Totals(e) => self.kernel = Some(*e),
             Event::End(e) => self.end = Some(e),
             Event::Blocked(e) => {
-                if let Some(g) = self.goroutines.get_mut(&e.h.goid) {
+                if let Some(g) = self.goroutines.get_mut(e.h.goid) {
                     g.blocked = e.stack;
                 }
             }
@@ -186,11 +187,11 @@ impl Session {
                 self.target = Some(info);
             }
             Event::Symbol(_, symbol) => {
-                if self.symbols.add_symbol(symbol, &self.limits).is_err() {
+                if self.symbols.add_symbol(*symbol, &self.limits).is_err() {
                     self.limit_reached();
                 }
             }
-            Event::ProbeSite(_, probe) => self.probe(probe),
+            Event::ProbeSite(_, probe) => self.probe(*probe),
             Event::WaitReasons(_, reasons) => {
                 self.wait_reasons = reasons.names;
                 self.wait_reasons.truncate(waits::MAX_REASONS);

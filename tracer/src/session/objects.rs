@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::dump::{ObjectKind, Side};
 use crate::event::message::WaitOn;
 use crate::event::{Labels, Object};
 
+use super::goroutine::{Goroutine, Held};
 use super::limits::{Limits, cut};
 
 /// Cases of one `select` that are remembered.
@@ -13,14 +16,15 @@ const MAX_CASES: usize = 64;
 /// Labels of one set that are remembered.
 const MAX_LABELS: usize = 32;
 
-/// What one goroutine waits on; empty when it is not known.
-pub type On = Box<[WaitOn]>;
-
 /// Objects that somebody waits on, and sets of labels. Objects go with their last waiter.
 #[derive(Debug, Default)]
 pub struct Objects {
-    by_addr: HashMap<u64, Waited>,
-    labels: HashMap<u64, Vec<(String, String)>>,
+    by_addr: HashMap<u64, Waited, RandomState>,
+    /// What goroutines wait on that wait on more than one, by goid.
+    many: HashMap<u64, Box<[WaitOn]>, RandomState>,
+    /// Sets of labels by their numbers less one, and the numbers by their ids.
+    labels: Vec<Vec<(String, String)>>,
+    label_ids: HashMap<u64, u32, RandomState>,
     /// Told, and nobody was said to wait on them yet.
     unused: usize,
 }
@@ -56,8 +60,18 @@ impl Objects {
         Ok(())
     }
 
-    /// A goroutine waits on these. They must be told; of others nothing is kept.
-    pub fn enter(&mut self, on: Vec<WaitOn>) -> On {
+    /// What it waits on; nothing when that is not known.
+    pub fn on<'a>(&'a self, g: &'a Goroutine) -> impl Iterator<Item = WaitOn> + 'a {
+        let (one, many) = match g.on {
+            Held::Nothing => (None, None),
+            Held::One(side) => (Some(WaitOn { addr: g.on_addr, side: side.tell() }), None),
+            Held::Many => (None, self.many.get(&g.goid)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|many| many.iter().copied()))
+    }
+
+    /// A goroutine waits on these, and on nothing else. They must be told; of others nothing is kept.
+    pub fn enter(&mut self, g: &mut Goroutine, on: Vec<WaitOn>) {
         let mut kept: Vec<WaitOn> = on.into_iter().filter(|on| self.by_addr.contains_key(&on.addr)).collect();
         kept.truncate(MAX_CASES);
         for on in &kept {
@@ -66,18 +80,43 @@ impl Objects {
                 *waited.on(on.side) += 1;
             }
         }
-        kept.into()
+        // The new ones have entered first: an object that is in both stays.
+        self.leave(g);
+        match kept[..] {
+            [] => {}
+            [WaitOn { addr, side }] => (g.on, g.on_addr) = (Held::One(Side::told(side)), addr),
+            _ => {
+                g.on = Held::Many;
+                self.many.insert(g.goid, kept.into());
+            }
+        }
     }
 
-    /// It does no more.
-    pub fn leave(&mut self, on: On) {
-        for on in on {
-            if let Some(waited) = self.by_addr.get_mut(&on.addr) {
-                let n = waited.on(on.side);
-                *n = n.saturating_sub(1);
-                if waited.senders + waited.others == 0 {
-                    self.by_addr.remove(&on.addr);
+    /// It is no longer where it was: what was known of the wait goes.
+    pub fn unblock(&mut self, g: &mut Goroutine) {
+        g.blocked = 0;
+        self.leave(g);
+    }
+
+    /// It waits on nothing.
+    pub fn leave(&mut self, g: &mut Goroutine) {
+        match std::mem::replace(&mut g.on, Held::Nothing) {
+            Held::Nothing => {}
+            Held::One(side) => self.one_left(g.on_addr, side.tell()),
+            Held::Many => {
+                for on in self.many.remove(&g.goid).unwrap_or_default() {
+                    self.one_left(on.addr, on.side);
                 }
+            }
+        }
+    }
+
+    fn one_left(&mut self, addr: u64, side: u32) {
+        if let Some(waited) = self.by_addr.get_mut(&addr) {
+            let n = waited.on(side);
+            *n = n.saturating_sub(1);
+            if waited.senders + waited.others == 0 {
+                self.by_addr.remove(&addr);
             }
         }
     }
@@ -87,21 +126,36 @@ impl Objects {
     }
 
     pub fn tell_labels(&mut self, told: Labels, limits: &Limits) -> Result<(), Full> {
-        if !self.labels.contains_key(&told.id) && self.labels.len() >= limits.label_sets {
-            return Err(Full);
-        }
+        let number = self.label_number(told.id, limits);
+        let Some(set) = (number as usize).checked_sub(1).and_then(|i| self.labels.get_mut(i)) else {
+            return if told.id == 0 { Ok(()) } else { Err(Full) };
+        };
         let mut labels: Vec<_> = told.labels.into_iter().map(|l| (l.key, l.value)).collect();
         labels.truncate(MAX_LABELS);
         labels.shrink_to_fit();
         for text in labels.iter_mut().flat_map(|(key, value)| [key, value]) {
             cut(text, limits.label_bytes);
         }
-        self.labels.insert(told.id, labels);
+        *set = labels;
         Ok(())
     }
 
-    pub fn labels(&self, id: u64) -> &[(String, String)] {
-        self.labels.get(&id).map_or(&[], Vec::as_slice)
+    /// Of the set of labels with this id, told or not; 0: none, or beyond the limit.
+    pub fn label_number(&mut self, id: u64, limits: &Limits) -> u32 {
+        if let Some(number) = self.label_ids.get(&id) {
+            return *number;
+        }
+        if id == 0 || self.labels.len() >= limits.label_sets {
+            return 0;
+        }
+        self.labels.push(Vec::new());
+        let Ok(number) = u32::try_from(self.labels.len()) else { return 0 };
+        self.label_ids.insert(id, number);
+        number
+    }
+
+    pub fn labels(&self, number: u32) -> &[(String, String)] {
+        (number as usize).checked_sub(1).and_then(|i| self.labels.get(i)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -113,8 +167,14 @@ impl Waited {
 
 #[cfg(test)]
 mod tests {
+    use super::super::goroutine::{Activity, Born, Doing};
     use super::*;
     use tracer_common::wire::side;
+
+    fn goroutine(goid: u64) -> Goroutine {
+        let activity = Activity { doing: Doing::NotSeen, since_ns: 0, at_least: true };
+        Goroutine::new(goid, 0, Born::Before(0), activity)
+    }
 
     fn channel(addr: u64, len: u64) -> Object {
         ObjectKind::Channel { len, cap: 4, closed: false, elem_size: 8, timer: None }.tell(addr)
@@ -125,9 +185,11 @@ mod tests {
         let (mut objects, limits) = (Objects::default(), Limits::default());
         assert!(objects.tell(channel(1, 0), &limits).is_ok() && objects.tell(channel(2, 0), &limits).is_ok());
         let on = |addr, side| WaitOn { addr, side };
-        let first = objects.enter(vec![on(1, side::SEND), on(2, side::RECEIVE), on(3, side::SEND)]);
-        assert_eq!(first.len(), 2, "3 was never told");
-        let second = objects.enter(vec![on(1, side::RECEIVE)]);
+        let (mut first, mut second) = (goroutine(5), goroutine(6));
+        objects.enter(&mut first, vec![on(1, side::SEND), on(2, side::RECEIVE), on(3, side::SEND)]);
+        assert_eq!(objects.on(&first).count(), 2, "3 was never told");
+        objects.enter(&mut second, vec![on(1, side::RECEIVE)]);
+        assert_eq!(objects.on(&second).collect::<Vec<_>>(), [on(1, side::RECEIVE)]);
         assert!(objects.tell(channel(1, 3), &limits).is_ok());
         let waited = objects.get(1).expect("it was told");
         assert_eq!((waited.senders, waited.others, objects.unused), (1, 1, 0));
@@ -135,10 +197,11 @@ mod tests {
             waited.kind,
             ObjectKind::Channel { len: 3, cap: 4, closed: false, elem_size: 8, timer: None }
         );
-        objects.leave(first);
+        objects.leave(&mut first);
         assert!(objects.get(1).is_some() && objects.get(2).is_none());
-        objects.leave(second);
-        assert!(objects.by_addr.is_empty());
+        objects.unblock(&mut second);
+        assert!(objects.by_addr.is_empty() && objects.many.is_empty());
+        assert_eq!(objects.on(&first).chain(objects.on(&second)).count(), 0);
     }
 
     #[test]
@@ -151,7 +214,8 @@ mod tests {
         let labels = |id, n| Labels { id, labels: vec![label(n); 40] };
         assert!(objects.tell_labels(labels(1, 9), &limits).is_ok());
         assert!(objects.tell_labels(labels(2, 1), &limits).is_err());
-        assert_eq!((objects.labels(1).len(), objects.labels(1)[0].0.as_str()), (MAX_LABELS, "kkkk…"));
-        assert!(objects.labels(2).is_empty());
+        let kept = objects.labels(objects.label_ids[&1]);
+        assert_eq!((kept.len(), kept[0].0.as_str()), (MAX_LABELS, "kkkk…"));
+        assert_eq!((objects.label_number(2, &limits), objects.labels(0).len()), (0, 0));
     }
 }

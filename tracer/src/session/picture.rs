@@ -1,6 +1,7 @@
 //! Draws the snapshot: rows, what their goroutines do, verdicts, totals. Reads the session and changes nothing.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use tracer_common::wire::{end, loss, total};
@@ -10,7 +11,8 @@ use crate::dump::Side;
 
 use super::distribution::Distribution;
 use super::frames::{self, Room};
-use super::goroutine::{Born, Doing, Goroutine};
+use super::goroutine::{Born, Doing, Goroutine, Held};
+use super::objects::Objects;
 use super::rows::{self, Row};
 use super::snapshot::{self, Age, Blocked, EndReason, Frame, Snapshot, Stack, Wait, WaitedObject, WaitedOn};
 use super::{Session, waits};
@@ -27,7 +29,7 @@ struct Living {
     ages: Vec<u64>,
     oldest: Option<Age>,
     /// By set of labels: how many have it.
-    labels: HashMap<u64, u64>,
+    labels: HashMap<u32, u64>,
 }
 
 #[derive(Default)]
@@ -47,13 +49,13 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, goid: u64, g: &Goroutine) {
+    fn add(&mut self, g: &Goroutine, objects: &Objects) {
         if g.blocked != 0 {
-            let (count, least) = self.stacks.entry(g.blocked).or_insert((0, goid));
-            (*count, *least) = (*count + 1, goid.min(*least));
+            let (count, least) = self.stacks.entry(g.blocked).or_insert((0, g.goid));
+            (*count, *least) = (*count + 1, g.goid.min(*least));
         }
-        self.on_known += u64::from(!g.on.is_empty());
-        for on in &g.on {
+        self.on_known += u64::from(g.on != Held::Nothing);
+        for on in objects.on(g) {
             self.on.entry(on.addr).or_insert((0, on.side)).0 += 1;
         }
     }
@@ -93,34 +95,39 @@ pub fn draw(s: &Session) -> Snapshot {
     let (rows, of_site) = rows::rows(s);
     let mut living: Vec<Living> = Vec::new();
     living.resize_with(rows.len(), Living::default);
+    for (living, row) in living.iter_mut().zip(&rows) {
+        // Of a million each byte counts, and how many there are is known.
+        living.ages.reserve_exact(usize::try_from(row.live).unwrap_or(0).min(s.goroutines.len()));
+    }
     let mut siteless = 0;
-    for (goid, g) in &s.goroutines {
+    for g in s.goroutines.iter() {
         let Some(row) = of_site.get(g.site as usize) else {
             siteless += 1;
             continue;
         };
         let l = &mut living[*row];
-        let known_for = s.now_ns.saturating_sub(g.born.known_since_ns());
-        if !matches!(g.born, Born::Before(_)) {
+        let known_for = s.now_ns.saturating_sub(g.born().known_since_ns());
+        if !matches!(g.born(), Born::Before(_)) {
             l.ages.push(known_for);
         }
-        let age = Age { ns: known_for, at_least: !matches!(g.born, Born::Traced(_)) };
+        let age = Age { ns: known_for, at_least: !matches!(g.born(), Born::Traced(_)) };
         // Of two equal ages the less certain one is kept, so that the order of the map does not matter.
         if l.oldest.is_none_or(|o| (age.ns, age.at_least) > (o.ns, o.at_least)) {
             l.oldest = Some(age);
         }
-        let waited = s.now_ns.saturating_sub(g.activity.since_ns);
-        let group = l.doing.entry(g.activity.doing).or_default();
+        let activity = g.activity();
+        let waited = s.now_ns.saturating_sub(activity.since_ns);
+        let group = l.doing.entry(activity.doing).or_default();
         group.count += 1;
         group.waited.record(waited);
-        group.at_least |= g.activity.at_least;
+        group.at_least |= activity.at_least;
         // One that wakes for a moment and waits again, as a loop with a ticker does, may leak all the same.
         let alike = s.now_ns.saturating_sub(g.alike_since_ns);
         group.longest_ns = group.longest_ns.max(alike);
         // A look comes a second after the birth at the latest, unless looks are rare.
         let slack = 3_000_000_000_u64.max(known_for / 5);
         group.unbroken += u64::from(alike.saturating_add(slack) >= known_for);
-        group.add(*goid, g);
+        group.add(g, &s.objects);
         if g.labels != 0 {
             *l.labels.entry(g.labels).or_default() += 1;
         }
@@ -231,7 +238,7 @@ fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Covera
     };
     let growth = analysis::growth::measure(&facts);
     let verdict = analysis::judge(&facts, &growth);
-    let (waits, examples) = wait_groups(s, &living.doing).into_iter().unzip();
+    let (waits, examples) = wait_groups(s, std::mem::take(&mut living.doing)).into_iter().unzip();
     let site = snapshot::Site {
         id: format!("{:016x}", row.id),
         verdict,
@@ -260,10 +267,15 @@ fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Covera
 
 /// What the living do, most frequent first, each with an example, which is not drawn yet. Several reasons may have one word
 /// (those under which a goroutine runs on).
-fn wait_groups(s: &Session, doing: &BTreeMap<Doing, Group>) -> Vec<(Wait, Option<Example>)> {
+fn wait_groups(s: &Session, doing: BTreeMap<Doing, Group>) -> Vec<(Wait, Option<Example>)> {
     let mut by_word: BTreeMap<String, Group> = BTreeMap::new();
     for (doing, g) in doing {
-        by_word.entry(waits::word(*doing, &s.wait_reasons)).or_default().merge(g);
+        match by_word.entry(waits::word(doing, &s.wait_reasons)) {
+            Entry::Vacant(first) => {
+                first.insert(g);
+            }
+            Entry::Occupied(mut known) => known.get_mut().merge(&g),
+        }
     }
     let mut waits: Vec<_> = by_word
         .into_iter()
@@ -308,7 +320,7 @@ fn waited_on(s: &Session, group: &Group) -> Option<WaitedOn> {
 }
 
 /// The labels that most of a site's goroutines have.
-fn labels(s: &Session, sets: &HashMap<u64, u64>) -> Vec<snapshot::Label> {
+fn labels(s: &Session, sets: &HashMap<u32, u64>) -> Vec<snapshot::Label> {
     let mut by_pair: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (id, count) in sets {
         for (key, value) in s.objects.labels(*id) {

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 /// How a goroutine left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
@@ -16,14 +18,14 @@ pub enum Gone {
 /// The last goroutines that left, by goid (never reused by Go), up to a limit.
 #[derive(Debug)]
 pub struct Recent {
-    by_goid: HashMap<u64, (u64, Gone)>,
+    by_goid: HashMap<u64, (u64, Gone), RandomState>,
     order: VecDeque<u64>,
     limit: usize,
 }
 
 impl Recent {
     pub fn new(limit: usize) -> Self {
-        Self { by_goid: HashMap::new(), order: VecDeque::new(), limit: limit.max(1) }
+        Self { by_goid: HashMap::default(), order: VecDeque::new(), limit: limit.max(1) }
     }
 
     /// Notes that a goroutine left at `time_ns`. Forgets the one noted longest ago when full.

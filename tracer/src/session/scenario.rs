@@ -248,7 +248,7 @@ pub fn symbol(pc: u64, function: &str, exact: bool) -> Event {
     let frame =
         message::Frame { function: function.into(), file: "main.go".into(), line: 7, ..Default::default() };
     let symbol = Symbol { pc, frames: vec![frame], exact, ..Symbol::default() };
-    Event::Symbol(header(kind::SYMBOL, 0), symbol)
+    Event::Symbol(header(kind::SYMBOL, 0), Box::new(symbol))
 }
 
 pub fn stack(id: u64, frames: &[u64]) -> Event {

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::distribution::Distribution;
 use super::goroutine::{Born, NO_SITE};
 use super::limits::Limits;
@@ -134,7 +136,7 @@ impl Site {
 #[derive(Debug, Default)]
 pub struct Sites {
     list: Vec<Site>,
-    by_key: HashMap<SiteKey, u32>,
+    by_key: HashMap<SiteKey, u32, RandomState>,
     stack_sites: usize,
 }
 

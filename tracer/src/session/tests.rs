@@ -414,7 +414,7 @@ fn a_wrapper_is_shown_as_what_it_starts() {
         source: "dwarf".into(),
         ..Symbol::default()
     };
-    let symbols = [wrapper, c].map(|s| Event::Symbol(header(kind::SYMBOL, 0), s));
+    let symbols = [wrapper, c].map(|s| Event::Symbol(header(kind::SYMBOL, 0), Box::new(s)));
     let s = after(symbols.into_iter().chain([birth(1.0, 5, 1)]));
     let start = &only(&s).start;
     assert_eq!(start.function, "main.work[...]");

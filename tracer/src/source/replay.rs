@@ -129,6 +129,9 @@ impl Replay {
                         );
                     }
                     self.begun = true;
+                    if self.queue.is_empty() {
+                        return Ok(Some(event));
+                    }
                     self.queue.push_back(event);
                 }
                 Step::Record(Err(error), time_ns) => {

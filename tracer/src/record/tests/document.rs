@@ -26,6 +26,8 @@ fn numbers_agree() {
         "| 2 | end mark".into(),
         "| 0 | the payload as it is |".into(),
         "| 1 | one zstd frame".into(),
+        "| 2 | columns".into(),
+        format!("{} columns", super::columns::COLUMNS),
     ];
     expected.extend(VERSIONS.iter().map(|v| format!("| {} | {} | {} |", v.number, v.since, v.what)));
     for text in expected {

@@ -249,6 +249,8 @@ proptest! {
         exercise(&session(&[chunk(stored(&payload, n), &payload)]));
         let zstd = ChunkHeader { codec: codec::ZSTD, raw_len: 5000, ..stored(&payload, n) };
         exercise(&session(&[chunk(zstd, &payload)]));
+        let columns = ChunkHeader { codec: codec::COLUMNS, raw_len: 5000, ..stored(&payload, n) };
+        exercise(&session(&[chunk(columns, &payload)]));
         let mut record = payload;
         if record.len() > 30 {
             record[30] = kind;

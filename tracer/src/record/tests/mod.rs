@@ -21,7 +21,7 @@ const START_NS: u64 = 1_000_000_000_000;
 const STEP_NS: u64 = 2_500_000;
 
 /// A number that depends on `i` and looks random (splitmix64).
-fn noise(i: u64) -> u64 {
+pub(super) fn noise(i: u64) -> u64 {
     let mut z = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -80,7 +80,7 @@ fn mix(i: u64, out: &mut Vec<u8>) {
 }
 
 /// The first `n` records of [`mix`].
-fn stream(n: u64) -> Vec<Vec<u8>> {
+pub(super) fn stream(n: u64) -> Vec<Vec<u8>> {
     let mut record = Vec::new();
     (0..n)
         .map(|i| {

@@ -87,6 +87,13 @@ fn version_1_stays_readable() {
     assert_eq!(reading, Reading { records: stream(1000), problems: vec![], finished: true });
 }
 
+/// The first one with columns.
+#[test]
+fn version_2_stays_readable() {
+    let reading = read_all(include_bytes!("../fixtures/v2.session")).unwrap();
+    assert_eq!(reading, Reading { records: stream(1000), problems: vec![], finished: true });
+}
+
 #[test]
 fn every_version_has_a_fixture() {
     for (i, version) in VERSIONS.iter().enumerate() {

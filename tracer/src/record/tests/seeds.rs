@@ -97,6 +97,7 @@ fn write_fuzz_seeds() {
         shared.take()
     };
     put("session_reader", "chunks", &several);
+    put("session_reader", "columns", &file_of(&stream(1000)));
     let mut damaged = several;
     damaged[400] ^= 0xff;
     put("session_reader", "damaged", &damaged);
@@ -121,10 +122,17 @@ fn one_of_each() -> Vec<Vec<u8>> {
                 ..TargetInfo::default()
             }),
         ),
-        Event::Symbol(h(kind::SYMBOL), Symbol { pc: 0x47_0000, frames: vec![frame], ..Symbol::default() }),
+        Event::Symbol(
+            h(kind::SYMBOL),
+            Box::new(Symbol { pc: 0x47_0000, frames: vec![frame], ..Symbol::default() }),
+        ),
         Event::ProbeSite(
             h(kind::PROBE_SITE),
-            ProbeSite { role: text("create"), function: text("runtime.newproc1"), ..ProbeSite::default() },
+            Box::new(ProbeSite {
+                role: text("create"),
+                function: text("runtime.newproc1"),
+                ..ProbeSite::default()
+            }),
         ),
         Event::WaitReasons(h(kind::WAIT_REASONS), WaitReasons { names: vec![text(""), text("chan send")] }),
         Event::Note(h(kind::NOTE), Note { code: text("a"), text: text("b") }),

@@ -41,7 +41,7 @@ fn a_wait_that_no_probe_told_is_a_disagreement_once_the_next_look_finds_it_too()
     let create = message::ProbeSite { role: "create".to_owned(), ..message::ProbeSite::default() };
     let head = [
         Event::Target(header(kind::TARGET, t(0.0)), Box::new(target)),
-        Event::ProbeSite(header(kind::PROBE_SITE, t(0.0)), create),
+        Event::ProbeSite(header(kind::PROBE_SITE, t(0.0)), Box::new(create)),
         birth(1.0, 5, 1),
         Event::Run(wire::Run { h: at(kind::RUN, t(1.5), 5) }),
         begin(1.9),

@@ -80,7 +80,7 @@ impl Kernel {
                         refused_because: String::new(),
                         file_offset: site.file_offset,
                     };
-                    emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
+                    emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), Box::new(e)), sink);
                 }
                 Err(refusal) => refused.push((site.role, refusal)),
             }
@@ -91,7 +91,7 @@ impl Kernel {
                 refused_because: refusal.to_string(),
                 ..ProbeSite::default()
             };
-            emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), e), sink);
+            emit(&Event::ProbeSite(header(kind::PROBE_SITE, boot_ns()), Box::new(e)), sink);
         }
         if ![Role::Create, Role::Exit].iter().all(|role| placed.contains(role)) {
             let because = refused.iter().map(|(_, r)| r.to_string()).collect::<Vec<_>>().join("; ");

@@ -34,6 +34,9 @@ pub use prepare::{PrepareError, Prepared};
 /// How often the kernel is asked who is at the other end of connections: it lists all that there are in the process's network.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
+/// How long program counters are looked up between two drains of the ring buffer.
+const SYMBOLS: Duration = Duration::from_millis(2);
+
 /// Where records go.
 pub type Sink<'s> = dyn FnMut(&[u8]) + 's;
 
@@ -177,6 +180,11 @@ impl<'d> Live<'d> {
     /// Passes on what is staged. Called when it is known that the target was still the program that we know after all
     /// of it had happened: what an exec left behind never gets here.
     pub fn release(&mut self, sink: &mut Sink<'_>) {
+        self.pass_on(sink);
+        self.annotator.describe(Some(SYMBOLS), sink);
+    }
+
+    fn pass_on(&mut self, sink: &mut Sink<'_>) {
         self.staged.records().for_each(&mut *sink);
         self.staged.clear();
     }
@@ -281,7 +289,8 @@ impl<'d> Live<'d> {
         self.staged.clear();
         self.counters(over, &later)?;
         release(u64::MAX, &mut self.own, &mut self.annotator, &mut self.staged);
-        self.release(sink);
+        self.pass_on(sink);
+        self.annotator.describe(None, sink);
         if let Some((reason, code)) = ending {
             sink(bytes_of(&wire::End { h: header(kind::END, over), reason, code }));
         }

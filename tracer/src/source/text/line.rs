@@ -173,7 +173,7 @@ fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
                 return Err(Reason::Value("counts".to_owned(), format!("{} numbers", given.len())));
             }
             counts[..given.len()].copy_from_slice(&given);
-            Event::Totals(wire::Totals { h, counts })
+            Event::Totals(Box::new(wire::Totals { h, counts }))
         }
         kind::END => {
             let by_name = |w: &str| END_REASONS.iter().position(|r| *r == w).map(|i| i as u64);
@@ -181,10 +181,10 @@ fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
         }
         kind::BLOCKED => Event::Blocked(wire::Blocked { h, stack: f.number("stack")? }),
         kind::TARGET => Event::Target(h, Box::new(target(&mut f)?)),
-        kind::SYMBOL => Event::Symbol(h, symbol(&mut f)?),
+        kind::SYMBOL => Event::Symbol(h, Box::new(symbol(&mut f)?)),
         kind::PROBE_SITE => Event::ProbeSite(
             h,
-            ProbeSite {
+            Box::new(ProbeSite {
                 role: f.text("role")?,
                 function: f.text("function")?,
                 offset: f.number("offset")?,
@@ -192,7 +192,7 @@ fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
                 cost_class: f.text("cost")?,
                 refused_because: f.text("refused")?,
                 file_offset: f.number("file-offset")?,
-            },
+            }),
         ),
         kind::WAIT_REASONS => {
             let names = f.rest().into_iter().map(|field| match (field.name.as_str(), field.value) {
