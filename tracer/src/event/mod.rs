@@ -32,6 +32,8 @@ pub enum Event {
     Totals(wire::Totals),
     End(wire::End),
     Blocked(wire::Blocked),
+    Cost(wire::Cost),
+    Level(wire::Level),
     Target(Header, Box<TargetInfo>),
     Symbol(Header, Symbol),
     ProbeSite(Header, ProbeSite),
@@ -88,6 +90,8 @@ impl Event {
             Fixed::Totals(e) => Self::Totals(e),
             Fixed::End(e) => Self::End(e),
             Fixed::Blocked(e) => Self::Blocked(e),
+            Fixed::Cost(e) => Self::Cost(e),
+            Fixed::Level(e) => Self::Level(e),
             Fixed::Message(h, body) => {
                 let bad = |source| EventError::Message { kind: h.kind, source };
                 match h.kind {
@@ -123,6 +127,8 @@ impl Event {
             Self::Totals(e) => put(decode::bytes_of(e)),
             Self::End(e) => put(decode::bytes_of(e)),
             Self::Blocked(e) => put(decode::bytes_of(e)),
+            Self::Cost(e) => put(decode::bytes_of(e)),
+            Self::Level(e) => put(decode::bytes_of(e)),
             Self::Target(h, m) => message_into(h, m.as_ref(), out),
             Self::Symbol(h, m) => message_into(h, m, out),
             Self::ProbeSite(h, m) => message_into(h, m, out),
@@ -152,6 +158,8 @@ impl Event {
             Self::Totals(e) => &e.h,
             Self::End(e) => &e.h,
             Self::Blocked(e) => &e.h,
+            Self::Cost(e) => &e.h,
+            Self::Level(e) => &e.h,
             Self::Target(h, _)
             | Self::Symbol(h, _)
             | Self::ProbeSite(h, _)
