@@ -48,10 +48,11 @@ impl Background {
         Self { child, stdout, stderr }
     }
 
-    /// `gostray attach PID --json` and more arguments, with its probes in place when this returns.
+    /// `gostray attach PID --json --budget off` and more arguments, with its probes in place when this returns: they stay, whatever the
+    /// program does.
     pub fn attach(pid: u32, more: &[&str]) -> Self {
         let pid = pid.to_string();
-        let mut args = vec!["attach", &pid, "--json"];
+        let mut args = vec!["attach", &pid, "--json", "--budget", "off"];
         args.extend(more);
         let mut it = Self::start(&args);
         it.watching();

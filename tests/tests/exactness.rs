@@ -71,7 +71,7 @@ fn from_the_first_goroutine_on() -> Result<()> {
     let file = scratch.path().join("session");
     let (path, exact) = (file.to_string_lossy(), Fixture::new("exact").build()?);
     let exact = exact.to_string_lossy();
-    let args = ["record", "--json", "-o", &path, "--", &exact, "-n", "1000", "-m", "400"];
+    let args = ["record", "--json", "--budget", "off", "-o", &path, "--", &exact, "-n", "1000", "-m", "400"];
     let mut tracing = Background::start(&args);
     tracing.until_printed("end of its work", |line| line == "done 1000 400");
     // Passed on to the program, which it ends.

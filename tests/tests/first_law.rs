@@ -54,7 +54,7 @@ impl Case {
         };
         let prepared = prepare(about, &binary).expect("a known layout");
         let exe = std::fs::File::open(format!("/proc/{pid}/exe")).expect("the target runs");
-        let choice = Choice { ring_bytes: 1 << 20, stacks: 1024, diagnostics: false };
+        let choice = Choice { ring_bytes: 1 << 20, stacks: 1024, diagnostics: false, budget: None };
         let fit = Fit::Known(Default::default());
         Live::start(prepared, fit, &exe, &choice, &mut |_| ()).map(|_| ())
     }

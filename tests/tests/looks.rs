@@ -174,7 +174,19 @@ fn looks_and_probes_agree() -> Result<()> {
 
 fn agree(program: &Running) -> Result<()> {
     let pid = program.pid().to_string();
-    let watch = ["attach", &pid, "--json", "--park", "on", "--look-every", "2s", "--duration", "9s"];
+    let watch = [
+        "attach",
+        &pid,
+        "--json",
+        "--budget",
+        "off",
+        "--park",
+        "on",
+        "--look-every",
+        "2s",
+        "--duration",
+        "9s",
+    ];
     let output = gostray(&watch);
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report = report(&output).0;

@@ -27,7 +27,7 @@ impl Recording {
         let dir = tempfile::tempdir()?;
         let file = dir.path().join("session");
         let (pid, path) = (pid.to_string(), file.to_string_lossy());
-        let mut args = vec!["record", &pid, "--json", "-o", &path];
+        let mut args = vec!["record", &pid, "--json", "--budget", "off", "-o", &path];
         args.extend(more);
         let mut tracing = Background::start(&args);
         tracing.watching();

@@ -103,7 +103,7 @@ fn killed_while_it_attaches() -> Result<()> {
     let (mut some, mut all) = (0, 0);
     for i in 0..32 {
         let park = if i % 4 < 2 { "on" } else { "off" };
-        let tracing = Background::start(&["attach", &pid, "--json", "--park", park]);
+        let tracing = Background::start(&["attach", &pid, "--json", "--budget", "off", "--park", park]);
         if i % 2 == 0 {
             sleep(chance.up_to(attached));
         } else {
@@ -148,7 +148,7 @@ fn a_program_that_it_runs_inherits_nothing() -> Result<()> {
     root_only()?;
     let before = Bpf::now()?;
     let busy = Fixture::new("busy").build()?;
-    let mut tracing = Background::start(&["run", "--json", "--", &busy.to_string_lossy()]);
+    let mut tracing = Background::start(&["run", "--json", "--budget", "off", "--", &busy.to_string_lossy()]);
     tracing.watching();
     let child = child_of(&tracing)?;
     assert_eq!(tracing_descriptors(child)?, [""; 0]);
@@ -172,7 +172,7 @@ fn a_program_outlives_the_gostray_that_ran_it() -> Result<()> {
     // Another process of the same executable, to learn the places from: it is not position independent.
     let subject = Subject::start()?;
     let busy = Fixture::new("busy").build()?;
-    let mut tracing = Background::start(&["run", "--json", "--", &busy.to_string_lossy()]);
+    let mut tracing = Background::start(&["run", "--json", "--budget", "off", "--", &busy.to_string_lossy()]);
     tracing.watching();
     let child = child_of(&tracing)?;
     ensure!(!breakpoints(child, &subject.places)?.is_empty(), "no probe is in place");
@@ -206,7 +206,8 @@ fn attached_and_detached_again_and_again() -> Result<()> {
         let duration = Duration::from_millis(100) + chance.up_to(Duration::from_millis(1_500));
         let park = if times % 2 == 0 { "off" } else { "on" };
         let duration = format!("{}us", duration.as_micros());
-        let output = gostray(&["attach", &pid, "--json", "--park", park, "--duration", &duration]);
+        let output =
+            gostray(&["attach", &pid, "--json", "--budget", "off", "--park", park, "--duration", &duration]);
         ensure!(output.status.success(), "attach {times} ended with {}", output.status);
         let report = report(&output);
         ensure!(report.losses().is_empty(), "attach {times}: {:?}", report.losses());

@@ -21,6 +21,8 @@ pub enum Fixed<'a> {
     Totals(Totals),
     End(End),
     Blocked(Blocked),
+    Cost(Cost),
+    Level(Level),
     /// A protobuf message of the kind in the header.
     Message(Header, &'a [u8]),
 }
@@ -51,7 +53,7 @@ pub enum DecodeError {
     WrongLength { kind: u8, len: usize, expected: usize },
     /// A stack definition that names more frames than it may or carries.
     BadFrameCount { nframes: u64 },
-    /// A loss cause, end reason or stack end that does not exist.
+    /// A loss cause, end reason, level or stack end that does not exist.
     BadValue { kind: u8, value: u64 },
 }
 
@@ -78,7 +80,10 @@ trait Plain: Copy {}
 macro_rules! plain {
     ($($t:ty),*) => { $(impl Plain for $t {})* };
 }
-plain!(Header, Birth, Death, Park, Ready, Run, CoroSwitch, Seen, LookEdge, Loss, Totals, End, Blocked);
+plain!(
+    Header, Birth, Death, Park, Ready, Run, CoroSwitch, Seen, LookEdge, Loss, Totals, End, Blocked, Cost,
+    Level
+);
 
 fn exactly<T: Plain>(kind: u8, bytes: &[u8]) -> Result<T, DecodeError> {
     let expected = core::mem::size_of::<T>();
@@ -105,7 +110,10 @@ mod sealed {
 macro_rules! encode {
     ($($t:ty),*) => { $(impl sealed::Sealed for $t {} impl Encode for $t {})* };
 }
-encode!(Header, Birth, Death, Park, Ready, Run, CoroSwitch, Seen, LookEdge, Loss, Totals, End, Blocked);
+encode!(
+    Header, Birth, Death, Park, Ready, Run, CoroSwitch, Seen, LookEdge, Loss, Totals, End, Blocked, Cost,
+    Level
+);
 
 /// Writes a stack definition as it stands in the stream: cut after its last frame.
 /// Frames beyond [`MAX_FRAMES`] are left out; the caller says so in `h.flags`.
@@ -192,6 +200,15 @@ pub fn decode(bytes: &[u8]) -> Result<Fixed<'_>, DecodeError> {
             Fixed::End(end)
         }
         kind::BLOCKED => Fixed::Blocked(exactly(h.kind, bytes)?),
+        kind::COST => Fixed::Cost(exactly(h.kind, bytes)?),
+        kind::LEVEL => {
+            let level: Level = exactly(h.kind, bytes)?;
+            let worst = level.from.max(level.to);
+            if worst > level::LOOKS {
+                return Err(DecodeError::BadValue { kind: h.kind, value: worst });
+            }
+            Fixed::Level(level)
+        }
         kind::TARGET..=kind::LABELS => Fixed::Message(h, &bytes[HEADER..]),
         kind => return Err(DecodeError::UnknownKind { kind }),
     })

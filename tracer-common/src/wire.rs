@@ -39,6 +39,10 @@ pub mod kind {
     pub const END: u8 = 39;
     /// [`super::Blocked`]
     pub const BLOCKED: u8 = 40;
+    /// [`super::Cost`]
+    pub const COST: u8 = 41;
+    /// [`super::Level`]
+    pub const LEVEL: u8 = 42;
 
     /// protobuf `TargetInfo`
     pub const TARGET: u8 = 64;
@@ -309,6 +313,78 @@ pub struct Blocked {
     pub stack: u64,
 }
 
+/// What watching has cost until now. Once a second, and at the end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cost {
+    pub h: Header,
+    /// Processor time that the probes took from the target: an estimate, the events met times their prices.
+    pub target_ns: u64,
+    /// Processor time that gostray itself took since it was started.
+    pub own_cpu_ns: u64,
+    /// Its memory that is resident now.
+    pub own_bytes: u64,
+    /// Records that the ring buffer delivered.
+    pub delivered: u64,
+    /// What one event of each sort is taken to cost the target, nanoseconds; indexes as in [`total`]. All 0 without probes.
+    pub prices: [u64; total::COUNT],
+}
+
+/// How closely the target is watched ([`Level`]`.from` and `.to`). Append-only.
+pub mod level {
+    /// Births, deaths and each wait (`--park on`).
+    pub const WAITS: u64 = 0;
+    /// Births and deaths.
+    pub const LIVES: u64 = 1;
+    /// Births and deaths in short windows, looks in between.
+    pub const WINDOWS: u64 = 2;
+    /// Looks alone.
+    pub const LOOKS: u64 = 3;
+}
+
+/// Flags of [`Level`]: what is watched from its time on.
+pub mod level_flag {
+    /// The probes at births and deaths stand.
+    pub const LIVES: u8 = 1;
+    /// The probes at parks, readies and runs stand.
+    pub const WAITS: u8 = 2;
+}
+
+/// Why a [`Level`] was taken. Append-only; a reader must take any.
+pub mod level_why {
+    /// The watch begins.
+    pub const START: u64 = 0;
+    /// The budget would not have been enough.
+    pub const SPENT: u64 = 1;
+    /// There is room again.
+    pub const ROOM: u64 = 2;
+    /// A window begins.
+    pub const WINDOW_OPENS: u64 = 3;
+    /// A window is over.
+    pub const WINDOW_CLOSES: u64 = 4;
+    /// Not even a window fits into the budget.
+    pub const NO_WINDOW: u64 = 5;
+    /// The probes could not be placed again.
+    pub const FAILED: u64 = 6;
+}
+
+/// What is watched from `h.time_ns` on, when that changes: the governor keeps what the target loses within a budget.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Level {
+    /// `flags`: [`level_flag`].
+    pub h: Header,
+    /// [`level`]; the same as `to` where a window opens or closes.
+    pub from: u64,
+    pub to: u64,
+    /// [`level_why`]
+    pub why: u64,
+    /// What the last ten seconds took from the target, estimated, nanoseconds.
+    pub load_ns: u64,
+    /// What ten seconds may take, nanoseconds; 0: no budget.
+    pub budget_ns: u64,
+}
+
 // Drift of the layout fails the build, on both targets.
 const _: () = {
     use core::mem::{align_of, offset_of, size_of};
@@ -322,6 +398,7 @@ const _: () = {
     assert!(size_of::<StackDef>() == 48 + 512 && STACK_DEF_FIXED == 48);
     assert!(size_of::<Seen>() == 72 && offset_of!(Seen, status) == 64);
     assert!(size_of::<LookEdge>() == 56 && size_of::<Loss>() == 56);
+    assert!(size_of::<Cost>() == 128 && size_of::<Level>() == 72);
     assert!(size_of::<Totals>() == 96 && size_of::<End>() == 48 && size_of::<Blocked>() == 40);
 };
 

@@ -118,6 +118,30 @@ pub fn any_event() -> BoxedStrategy<Event> {
             code
         })),
         (header(kind::BLOCKED), number()).prop_map(|(h, stack)| Event::Blocked(wire::Blocked { h, stack })),
+        (header(kind::COST), prop::array::uniform4(number()), prop::array::uniform8(number())).prop_map(
+            |(h, n, prices)| Event::Cost(Box::new(wire::Cost {
+                h,
+                target_ns: n[0],
+                own_cpu_ns: n[1],
+                own_bytes: n[2],
+                delivered: n[3],
+                prices
+            }))
+        ),
+        (
+            header(kind::LEVEL),
+            0..=wire::level::LOOKS,
+            0..=wire::level::LOOKS,
+            prop::array::uniform3(number())
+        )
+            .prop_map(|(h, from, to, n)| Event::Level(wire::Level {
+                h,
+                from,
+                to,
+                why: n[0],
+                load_ns: n[1],
+                budget_ns: n[2]
+            })),
     ];
     let message = prop_oneof![
         (header(kind::TARGET), target()).prop_map(|(h, t)| Event::Target(h, Box::new(t))),

@@ -294,6 +294,7 @@ impl Fail for crate::source::live::LiveError {
             Self::NoSites { .. } => Class::NoSafeSite,
             Self::Misfit { .. } => Class::LayoutMisfit,
             Self::NotBegun { .. } => Class::NotBegun,
+            Self::Exe(_) | Self::Thread(_) => Class::Internal,
             Self::Look(e) => e.class(),
         }
     }

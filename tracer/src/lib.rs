@@ -17,6 +17,7 @@ pub mod event;
 mod event_gen;
 pub mod failure;
 pub mod gobin;
+pub mod govern;
 pub mod memory;
 pub mod order;
 pub mod output;

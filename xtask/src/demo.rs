@@ -34,7 +34,7 @@ pub fn run(gostray: Option<PathBuf>) -> Result<()> {
     ));
     progress::note(&format!("tracing it: gostray attach {} --duration {DURATION}", service.0.id()));
     let mut cmd = shell::as_root("attaching to a process", gostray.as_os_str(), &[])?;
-    cmd.args(["attach", &service.0.id().to_string(), "--duration", DURATION]);
+    cmd.args(["attach", &service.0.id().to_string(), "--budget", "off", "--duration", DURATION]);
     let said = shown(&mut cmd)?;
     drop(service);
 

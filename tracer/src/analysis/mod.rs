@@ -58,7 +58,7 @@ pub struct WaitFacts {
 }
 
 /// What the stream covers, and what of the last [`WINDOW_NS`] was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Coverage {
     pub births_lost: u64,
     pub deaths_lost: u64,
@@ -71,7 +71,11 @@ pub struct Coverage {
     pub look_unreadable: u64,
     /// Not read by all looks of the last [`WINDOW_NS`] together, without the few that were in motion.
     pub look_gaps: u64,
+    /// Now.
     pub births_traced: bool,
+    /// For how long births and deaths were not watched, of all the time, to keep the budget; and in which part of it they were.
+    pub unwatched_ns: u64,
+    pub watched_share: f64,
     /// Who was alive when watching began is known: from a look, or because nobody was.
     pub before_known: bool,
     pub park_traced: bool,

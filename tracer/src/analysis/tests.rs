@@ -37,6 +37,56 @@ fn steady_leaks_are_named_in_time() {
     }
 }
 
+/// A tenth of the time is watched; a site leaks, and makes many short lives besides; another is a worker pool's.
+fn in_windows(until_s: f64) -> World {
+    let mut world = World { windows: Some((0.3, 3.0)), ..World::new() };
+    let mut rng = Rng(3);
+    for i in 0..(until_s * 200.0) as u64 {
+        let born = i as f64 / 200.0;
+        world.one(5, born, born + rng.exp(0.3), "chan receive");
+    }
+    world.leak(SITE, 5.0, (0.1, until_s), "chan send");
+    world
+}
+
+#[test]
+fn in_windows_a_leak_is_named_and_the_rest_is_not() {
+    let world = in_windows(70.0);
+    assert_eq!(kinds(&world.verdicts(SITE, [20, 60])), [(20, Leak), (60, Leak)]);
+    assert_eq!(kinds(&world.verdicts(5, [20, 60])), [(20, Healthy), (60, Healthy)]);
+    let at_60 = &world.verdicts(SITE, [60])[0].1;
+    let share = at_60.evidence.iter().find(|e| e.name == "watch.share").unwrap();
+    assert!((share.value - 0.1).abs() < 0.01, "{share:?}");
+    assert!(share.text.contains("not for 54 s of it"), "{share:?}");
+    assert!(at_60.why.contains("that are known"), "{}", at_60.why);
+    let without = World { windows: None, ..world };
+    assert!(without.verdicts(SITE, [60])[0].1.evidence.iter().all(|e| e.name != "watch.share"));
+}
+
+#[test]
+fn in_windows_births_and_lifetimes_are_estimated_and_called_so() {
+    let s = in_windows(60.0).watch(60.0);
+    let short = find(&s, 5).unwrap();
+    let sampled = short.sampled.unwrap();
+    assert!((sampled.births_per_s.unwrap() - 200.0).abs() < 10.0, "{sampled:?}");
+    assert!(short.born < 200 * 60 * 8 / 10, "not all are known");
+    // Exponential with a mean of 0.3 s: the median is 0.21 s. Of those with both ends in a window it would be 0.09 s.
+    let lifetimes = short.lifetimes.unwrap();
+    assert!((150_000_000..280_000_000).contains(&lifetimes.p50), "{lifetimes:?}");
+    assert!(short.verdict.why.contains("of at least"), "{}", short.verdict.why);
+    let told = s.looks.disagreements.unwrap();
+    assert_eq!((told.births_not_told, told.deaths_not_told), (0, 0), "nothing was to be told");
+    assert!(s.totals.found > 0 && s.totals.vanished > 0);
+}
+
+#[test]
+fn what_neither_probes_nor_looks_tell_is_unknown() {
+    let world = World { looks: false, ..in_windows(40.0) };
+    let verdict = &world.verdicts(SITE, [30])[0].1;
+    assert_eq!(verdict.kind, Unknown);
+    assert!(verdict.why.contains("to keep the budget"), "{}", verdict.why);
+}
+
 #[test]
 fn without_looks_the_place_is_unknown_and_takes_longer() {
     let mut world = World { looks: false, ..World::new() };

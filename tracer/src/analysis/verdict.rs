@@ -109,10 +109,12 @@ impl Case<'_> {
     /// Growth and survival agree: a leak, once it has lasted as long as the place where they stand demands.
     fn stays(&self, rate: &str, part: f64) -> Decision {
         let needed = self.needed_ns(part);
-        let ends = if self.f.died + self.f.vanished == 0 {
-            format!("none of the {} born here has ended", self.f.born)
-        } else {
-            format!("{:.0} % of those born here never end", part * 100.0)
+        let ends = match self.f.died + self.f.vanished {
+            0 if self.sampled() => format!("none of the {} that are known has ended", self.f.born),
+            0 => format!("none of the {} born here has ended", self.f.born),
+            // Short lives between two looks are missing: they would make the part smaller.
+            _ if self.sampled() => format!("{} of those that are known stay", self.survival.overdue),
+            _ => format!("{:.0} % of those born here never end", part * 100.0),
         };
         let stand = match self.stuck.word.as_str() {
             word if word.starts_with('<') => String::new(),
@@ -185,13 +187,14 @@ impl Case<'_> {
         }
         let mut missing = Vec::new();
         let why = if f.live == 0 {
-            format!("all have ended ({} born)", f.born)
+            format!("all have ended ({}{} born)", self.at_least(), f.born)
         } else if f.born == 0 {
             format!("{} live, none born while watched", f.live)
         } else if f.died + f.vanished == 0 {
             format!("{} live, and the count has not risen for {}", f.live, secs(self.growth.flat_ns))
         } else {
-            format!("{} live of {} born: those born here end, or make room", f.live, f.born + f.before)
+            let born = f.born + f.before;
+            format!("{} live of {}{born} born: those born here end, or make room", f.live, self.at_least())
         };
         if f.watched_ns < SHORT_WATCH_NS {
             missing.push(format!("watched for only {}: a slow leak does not show yet", secs(f.watched_ns)));
@@ -208,6 +211,14 @@ impl Case<'_> {
     /// What was lost weakens what can be said.
     fn weaken(&self, verdict: &mut Verdict) {
         let c = self.f.coverage;
+        if self.sampled() && !c.looks_mend() && !self.cannot_wake_speaks() {
+            verdict.kind = VerdictKind::Unknown;
+            verdict.why = format!(
+                "births and deaths were not watched for {}, to keep the budget, and no look says who is alive",
+                secs(c.unwatched_ns)
+            );
+            return;
+        }
         if !c.births_traced && !c.looks {
             verdict.kind = VerdictKind::Unknown;
             verdict.why = "neither a probe at births nor a recent look: nothing says who is alive".to_owned();
@@ -258,6 +269,15 @@ impl Case<'_> {
         }
     }
 
+    /// Births and deaths were not watched all the time.
+    fn sampled(&self) -> bool {
+        self.f.coverage.unwatched_ns > 0
+    }
+
+    fn at_least(&self) -> &'static str {
+        if self.sampled() { "at least " } else { "" }
+    }
+
     fn cannot_wake_speaks(&self) -> bool {
         self.stuck.nil_channel > 0 || self.stuck.no_cases > 0
     }
@@ -306,14 +326,18 @@ impl Case<'_> {
             );
             put("survival.overdue", self.survival.overdue as f64, "goroutines", None, text);
         }
-        put(
-            "survival.born",
-            f.born as f64,
-            "goroutines",
-            Some(ENOUGH_BORN as f64),
-            "born while watched".into(),
-        );
+        let text =
+            if self.sampled() { "born while watched, or found by a look" } else { "born while watched" };
+        put("survival.born", f.born as f64, "goroutines", Some(ENOUGH_BORN as f64), text.into());
         put("survival.ended", (f.died + f.vanished) as f64, "goroutines", None, "ended while watched".into());
+        if self.sampled() {
+            let text = format!(
+                "of the time births and deaths were watched, not for {} of it, to keep the budget: counts of them are at least, and who \
+                 came and went in between is not known",
+                secs(f.coverage.unwatched_ns)
+            );
+            put("watch.share", f.coverage.watched_share, "fraction", None, text);
+        }
         if f.before > 0 {
             let text = format!("of the {} alive when watching began have ended", f.before);
             put("survival.before_ended", f.before_gone as f64, "goroutines", None, text);

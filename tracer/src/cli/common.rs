@@ -14,6 +14,9 @@ use crate::session::snapshot::VerdictKind;
 /// BPF ring buffers are a power of two of whole pages; below this a burst of a few hundred births is lost.
 const RING_MIN: u32 = 64 << 10;
 const RING_MAX: u32 = 1 << 30;
+/// Per cent of a core. Less than that buys a few hundred events in ten seconds; `--probes off` costs nothing.
+const BUDGET_MIN: f64 = 0.01;
+const BUDGET_MAX: f64 = 1_000.0;
 /// Looks happen on the session's ticks, which come once a second.
 const LOOK_MIN: Duration = Duration::from_secs(1);
 
@@ -38,6 +41,11 @@ pub struct WatchArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = look_every)]
     pub look_every: Duration,
 
+    /// What the probes may take from the program over any ten seconds, in per cent of one core's time (estimated): near it, watching
+    /// becomes coarser, down to looks alone, and finer again when there is room; `off` never does [for example: 0.1%, 5%, off]
+    #[arg(long, value_name = "PERCENT|off", default_value = "1%", value_parser = budget)]
+    pub budget: Budget,
+
     /// Size of the buffer between kernel and gostray, a power of two from 64K to 1G
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = ring_size)]
     pub ring_size: u32,
@@ -46,6 +54,10 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DIR", value_parser = directory)]
     pub debug_dir: Vec<PathBuf>,
 }
+
+/// Nanoseconds of each second, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(pub Option<u64>);
 
 /// What to show and how to end.
 #[derive(Clone, Debug, clap::Args)]
@@ -104,6 +116,8 @@ pub struct Watch {
     /// False: looks alone.
     pub probes: bool,
     pub look_every: Duration,
+    /// What the target may lose of each second, nanoseconds; nothing: whatever it costs.
+    pub budget: Option<u64>,
     /// Bytes, a power of two.
     pub ring_bytes: u32,
     /// Where separate debug files may be.
@@ -126,6 +140,7 @@ impl From<WatchArgs> for Watch {
             park: a.park == Switch::On,
             probes: a.probes == Switch::On,
             look_every: a.look_every,
+            budget: a.budget.0,
             ring_bytes: a.ring_size,
             debug_dirs: a.debug_dir,
         }
@@ -192,6 +207,19 @@ pub(super) fn look_every(text: &str) -> Result<Duration, String> {
     if every < LOOK_MIN { Err("at least 1s".into()) } else { Ok(every) }
 }
 
+/// `1%`, `0.5%`, `off`; the sign may be left out.
+fn budget(text: &str) -> Result<Budget, String> {
+    if text == "off" {
+        return Ok(Budget(None));
+    }
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let percent: f64 = number.parse().map_err(|_| "per cent of one core, as in `1%`, or `off`".to_owned())?;
+    if !(BUDGET_MIN..=BUDGET_MAX).contains(&percent) {
+        return Err(format!("from {BUDGET_MIN}% to {BUDGET_MAX}% of one core, or `off`"));
+    }
+    Ok(Budget(Some((percent * 1e7).round() as u64)))
+}
+
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Ok(path) } else { Err("there is no such directory".into()) }
@@ -226,6 +254,19 @@ mod tests {
         assert_eq!(ring_size("1G"), Ok(1 << 30));
         for bad in ["", "M", "3M", "2G", "4294967295G", "32K", "-8M", "8MiB", "µ"] {
             assert!(ring_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn budgets() {
+        for (text, ns) in
+            [("1%", 10_000_000), ("0.5", 5_000_000), ("250 %", 2_500_000_000), ("0.01%", 100_000)]
+        {
+            assert_eq!(budget(text), Ok(Budget(Some(ns))), "{text}");
+        }
+        assert_eq!(budget("off"), Ok(Budget(None)));
+        for bad in ["", "%", "0", "0%", "-1%", "0.001%", "1001%", "NaN", "inf", "1%%", "one", "OFF", "1e9"] {
+            assert!(budget(bad).is_err(), "{bad}");
         }
     }
 

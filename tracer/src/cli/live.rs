@@ -85,6 +85,7 @@ pub fn watch(
         ring_bytes: watch.ring_bytes,
         stacks: Options::DEFAULT_STACKS,
         diagnostics: std::env::var_os("GOSTRAY_LOG").is_some_and(|v| v == "debug"),
+        budget: watch.budget,
     };
     let about = About {
         pid: target.pid() as u32,

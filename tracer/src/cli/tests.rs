@@ -14,6 +14,7 @@ const WATCH: Watch = Watch {
     park: false,
     probes: true,
     look_every: Duration::from_secs(1),
+    budget: Some(10_000_000),
     ring_bytes: 16 << 20,
     debug_dirs: Vec::new(),
 };
@@ -44,7 +45,7 @@ fn help() {
 fn attach() {
     let Ok(Command::Attach(args)) = parse("gostray attach 42") else { panic!() };
     assert_eq!(attach::Request::from(args), attach::Request { pid: 42, watch: WATCH, show: SHOW });
-    let line = "gostray attach 42 --duration 45s --park on --look-every 5s --ring-size 1M --json --all --color never \
+    let line = "gostray attach 42 --duration 45s --park on --look-every 5s --ring-size 1M --budget 0.5% --json --all --color never \
                 --fail-on leak --debug-dir / --debug-dir /usr";
     let Ok(Command::Attach(args)) = parse(line) else { panic!() };
     let watch = Watch {
@@ -52,6 +53,7 @@ fn attach() {
         park: true,
         probes: true,
         look_every: Duration::from_secs(5),
+        budget: Some(5_000_000),
         ring_bytes: 1 << 20,
         debug_dirs: vec!["/".into(), "/usr".into()],
     };

@@ -32,6 +32,8 @@ pub enum Event {
     Totals(Box<wire::Totals>),
     End(wire::End),
     Blocked(wire::Blocked),
+    Cost(Box<wire::Cost>),
+    Level(wire::Level),
     Target(Header, Box<TargetInfo>),
     Symbol(Header, Box<Symbol>),
     ProbeSite(Header, Box<ProbeSite>),
@@ -90,6 +92,8 @@ impl Event {
             Fixed::Totals(e) => Self::Totals(Box::new(e)),
             Fixed::End(e) => Self::End(e),
             Fixed::Blocked(e) => Self::Blocked(e),
+            Fixed::Cost(e) => Self::Cost(Box::new(e)),
+            Fixed::Level(e) => Self::Level(e),
             Fixed::Message(h, body) => {
                 let bad = |source| EventError::Message { kind: h.kind, source };
                 match h.kind {
@@ -127,6 +131,8 @@ impl Event {
             Self::Totals(e) => put(decode::bytes_of(e.as_ref())),
             Self::End(e) => put(decode::bytes_of(e)),
             Self::Blocked(e) => put(decode::bytes_of(e)),
+            Self::Cost(e) => put(decode::bytes_of(e.as_ref())),
+            Self::Level(e) => put(decode::bytes_of(e)),
             Self::Target(h, m) => message_into(h, m.as_ref(), out),
             Self::Symbol(h, m) => message_into(h, m.as_ref(), out),
             Self::ProbeSite(h, m) => message_into(h, m.as_ref(), out),
@@ -156,6 +162,8 @@ impl Event {
             Self::Totals(e) => &e.h,
             Self::End(e) => &e.h,
             Self::Blocked(e) => &e.h,
+            Self::Cost(e) => &e.h,
+            Self::Level(e) => &e.h,
             Self::Target(h, _)
             | Self::Symbol(h, _)
             | Self::ProbeSite(h, _)

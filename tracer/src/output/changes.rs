@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::session::Snapshot;
-use crate::session::snapshot::{Site, VerdictKind};
+use crate::session::snapshot::{Move, Site, VerdictKind};
 
 /// Live counts that differ by less are noise.
 const SMALLEST_STEP: u64 = 10;
@@ -23,6 +23,8 @@ pub enum Change<'s> {
     Live { site: &'s Site, was: u64 },
     /// More was lost.
     Loss { cause: &'static str, count: u64, total: u64, meaning: &'static str },
+    /// It is watched more or less closely from now on.
+    Level { moved: &'s Move },
 }
 
 /// What was told so far. Holds as many entries as the last snapshot has sites.
@@ -30,6 +32,8 @@ pub enum Change<'s> {
 pub struct Told {
     sites: HashMap<String, Last>,
     losses: BTreeMap<&'static str, u64>,
+    /// Changes of the level.
+    moves: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +48,8 @@ struct Last {
 }
 
 impl Told {
-    /// The changes since the last call, sites in the snapshot's order (worst first), then losses. The runtime's own
+    /// The changes since the last call, sites in the snapshot's order (worst first), then losses, then changes
+    /// of the level. The runtime's own
     /// sites are left out.
     pub fn next<'s>(&mut self, snapshot: &'s Snapshot) -> Vec<Change<'s>> {
         let now = snapshot.watched_ns;
@@ -76,7 +81,17 @@ impl Told {
         }
         self.sites.retain(|_, last| last.fresh);
         self.losses(snapshot, &mut changes);
+        self.moves(snapshot, &mut changes);
         changes
+    }
+
+    fn moves<'s>(&mut self, snapshot: &'s Snapshot, changes: &mut Vec<Change<'s>>) {
+        let Some(watching) = &snapshot.watching else { return };
+        let all = watching.moves_left_out + watching.moves.len() as u64;
+        let new = usize::try_from(all.saturating_sub(self.moves)).unwrap_or(usize::MAX);
+        let moves = &watching.moves[watching.moves.len().saturating_sub(new)..];
+        changes.extend(moves.iter().map(|moved| Change::Level { moved }));
+        self.moves = all;
     }
 
     fn losses(&mut self, snapshot: &Snapshot, changes: &mut Vec<Change<'_>>) {
@@ -115,13 +130,19 @@ mod tests {
 
     #[test]
     fn the_same_snapshot_twice_says_nothing_twice() {
-        let s = fixture();
+        let mut s = fixture();
         let mut told = Told::default();
         let first = told.next(&s);
-        assert_eq!(first.len(), 6, "5 sites of the program and one loss");
+        assert_eq!(first.len(), 7, "5 sites of the program, one loss and a change of the level");
         assert!(matches!(first[0], Change::Appeared { site } if site.id == s.sites[0].id));
         assert!(matches!(first[5], Change::Loss { cause: "birth-ring-full", count: 3, total: 3, .. }));
+        assert!(matches!(first[6], Change::Level { moved } if moved.why == "spent"));
         assert_eq!(told.next(&s), []);
+        // However many are left out of the snapshot by then.
+        let watching = s.watching.as_mut().unwrap();
+        watching.moves_left_out = 5;
+        watching.moves[0].why = "room";
+        assert_eq!(told.next(&s).len(), 1, "the snapshot has one of the five");
     }
 
     #[test]

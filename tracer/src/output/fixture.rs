@@ -56,6 +56,7 @@ pub fn site(id: &str, kind: VerdictKind, created_at: Frame, live: u64) -> Site {
         found: 0,
         past_waits: None,
         labels: Vec::new(),
+        sampled: None,
     }
 }
 
@@ -320,6 +321,33 @@ pub fn fixture() -> Snapshot {
                 waits_not_told: Some(0),
             }),
         },
+        watching: Some(Watching {
+            budget_ns: Some(100 * MS),
+            level: "lives",
+            watched_ns: 45 * S,
+            unwatched_ns: 0,
+            waits_unwatched_ns: Some(32 * S),
+            windows: 0,
+            moves: vec![Move { at_ns: 13 * S, from: "waits", to: "lives", why: "spent", load_ns: 91 * MS }],
+            moves_left_out: 0,
+        }),
+        cost: Some(Cost {
+            target_ns: 180 * MS,
+            target_most_ns: 93 * MS,
+            own_cpu_ns: 310 * MS,
+            own_bytes: 46_900_000,
+            own_most_bytes: 47_100_000,
+            delivered: 9_206,
+            prices: Prices {
+                birth: Some(2_800),
+                death: Some(1_050),
+                park: Some(1_500),
+                ready: Some(1_050),
+                run: Some(1_050),
+                coro_switch: Some(1_300),
+                stack: Some(1_500),
+            },
+        }),
         losses: vec![Loss {
             cause: "birth-ring-full",
             count: 3,
@@ -357,12 +385,35 @@ fn probe(role: &str, function: &str, offset: u64, instruction: &str, refused: Op
     }
 }
 
+/// The same service where births and deaths could be watched for moments only.
+pub fn sampled() -> Snapshot {
+    let mut s = fixture();
+    s.watching = Some(Watching {
+        budget_ns: Some(100 * MS),
+        level: "windows",
+        watched_ns: 15 * S,
+        unwatched_ns: 30 * S,
+        waits_unwatched_ns: None,
+        windows: 9,
+        moves: vec![Move { at_ns: 13 * S, from: "lives", to: "windows", why: "spent", load_ns: 91 * MS }],
+        moves_left_out: 2,
+    });
+    for site in &mut s.sites {
+        let births_per_s = (site.born > 0).then_some(site.born as f64 / 15.0);
+        site.sampled = Some(Sampled { share: 1.0 / 3.0, births_per_s });
+    }
+    s
+}
+
 /// The same service without its ill sites and losses, cleanly ended.
 pub fn healthy() -> Snapshot {
     let mut s = fixture();
     s.sites.retain(|site| site.verdict.kind == VerdictKind::Healthy);
     s.losses.clear();
     s.notes.clear();
+    if let Some(watching) = &mut s.watching {
+        (watching.moves, watching.waits_unwatched_ns) = (Vec::new(), None);
+    }
     s.probes.retain(|p| p.refused_because.is_none());
     s.totals = Totals {
         live: 76,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::changes::Change;
 use crate::session::Snapshot;
-use crate::session::snapshot::{Age, Frame, Site, VerdictKind};
+use crate::session::snapshot::{Age, Frame, Move, Site, VerdictKind};
 
 /// Version of the live lines. Adding a field does not raise it; removing or changing one does.
 pub const LIVE_SCHEMA: &str = "gostray.live/1";
@@ -36,6 +36,9 @@ pub fn live(snapshot: &Snapshot, change: &Change<'_>) -> serde_json::Result<Stri
             total: *total,
             meaning,
         }),
+        Change::Level { moved } => {
+            serde_json::to_string(&LevelLine { schema: LIVE_SCHEMA, at_ns, change: "level", moved })
+        }
     }
 }
 
@@ -79,6 +82,15 @@ struct LossLine<'s> {
     count: u64,
     total: u64,
     meaning: &'s str,
+}
+
+#[derive(Serialize)]
+struct LevelLine<'s> {
+    schema: &'static str,
+    at_ns: u64,
+    change: &'static str,
+    #[serde(rename = "move")]
+    moved: &'s Move,
 }
 
 #[derive(Serialize)]

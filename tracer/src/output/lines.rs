@@ -60,6 +60,10 @@ pub fn lines(snapshot: &Snapshot, changes: &[Change<'_>], style: Style) -> Vec<S
                 let total = if count == total { String::new() } else { format!(" ({total} in all)") };
                 say(Ink::Warning, "loss", &format!("{count} × {cause}{total}: {meaning}"))
             }
+            Change::Level { moved } => {
+                let budget_ns = snapshot.watching.as_ref().and_then(|w| w.budget_ns);
+                say(Ink::Warning, "watching", &words::moved(moved, budget_ns))
+            }
         });
     }
     if unsaid > 0 {

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::analysis::Role;
-use crate::session::snapshot::{Age, Evidence, Frame, Percentiles, Site, VerdictKind, Wait};
+use crate::session::Snapshot;
+use crate::session::snapshot::{Age, Evidence, Frame, Move, Percentiles, Site, VerdictKind, Wait, Watching};
 
 /// Text that came from the target (function names, `comm`, paths) made fit for a terminal: control characters and
 /// those that reverse the reading direction are shown as escapes, so that a hostile name cannot draw over the report.
@@ -90,6 +91,58 @@ pub fn percentiles(p: &Percentiles, at_least: bool) -> String {
         duration(p.p999),
         duration(p.max)
     )
+}
+
+/// What the budget is for.
+pub const TEN_SECONDS_NS: u64 = 10_000_000_000;
+
+/// Three digits, and never 100 for what is less: `0.43%`, `2.10%`, `100%`.
+pub fn percent(share: f64) -> String {
+    match share * 100.0 {
+        p if p >= 100.0 => format!("{p:.0}%"),
+        p if p >= 10.0 => format!("{:.1}%", (p * 10.0).floor() / 10.0),
+        p => format!("{:.2}%", (p * 100.0).floor() / 100.0),
+    }
+}
+
+/// How much of one core so much processor time in so much time is.
+pub fn of_a_core(ns: u64, in_ns: u64) -> String {
+    percent(ns as f64 / in_ns.max(1) as f64)
+}
+
+/// `46.9 MB`
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// What a level of watching is, for a reader.
+pub fn level(name: &str) -> &'static str {
+    match name {
+        "waits" => "births, deaths and waits",
+        "lives" => "births and deaths",
+        "windows" => "births and deaths for moments, looks in between",
+        "looks" => "looks alone",
+        _ => "unknown",
+    }
+}
+
+/// `births and deaths, no longer waits: …`
+pub fn moved(m: &Move, budget_ns: Option<u64>) -> String {
+    let load = of_a_core(m.load_ns, TEN_SECONDS_NS);
+    let budget = budget_ns.map_or(String::new(), |ns| format!(" of {}", of_a_core(ns, TEN_SECONDS_NS)));
+    let why = match m.why {
+        "spent" => format!("the budget would not be enough: {load}{budget} of a core spent in ten seconds"),
+        "room" => format!("there is room again: {load}{budget} of a core spent in ten seconds"),
+        "no-window" => "not even a moment fits into the budget".to_owned(),
+        "failed" => "the probes could not be placed again".to_owned(),
+        _ => "unknown".to_owned(),
+    };
+    format!("{} (was: {}): {why}", level(m.to), level(m.from))
+}
+
+/// How was watched, where births and deaths were not all the time.
+pub fn unwatched(snapshot: &Snapshot) -> Option<&Watching> {
+    snapshot.watching.as_ref().filter(|w| w.unwatched_ns > 0)
 }
 
 /// `1 goroutine`, `2 goroutines`.
@@ -210,6 +263,20 @@ mod tests {
             assert_eq!(duration(ns), text);
         }
         assert_eq!(duration(u64::MAX), "213503d23h");
+    }
+
+    #[test]
+    fn shares_are_cut_and_not_rounded() {
+        assert_eq!(percent(0.0043), "0.43%");
+        assert_eq!(
+            (percent(0.9999), percent(1.0), percent(2.5)),
+            ("99.9%".into(), "100%".into(), "250%".into())
+        );
+        assert_eq!(
+            (of_a_core(1, 0), of_a_core(100_000_000, TEN_SECONDS_NS)),
+            ("100%".into(), "1.00%".into())
+        );
+        assert_eq!(megabytes(46_870_000), "46.9 MB");
     }
 
     #[test]

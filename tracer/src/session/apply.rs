@@ -53,7 +53,7 @@ impl Session {
                 let site = self.site(key, e.gopc, e.start_pc, t);
                 if let Some(site) = self.sites.get_mut(site) {
                     site.enter(born);
-                    site.leave(born, died_ns, false);
+                    site.leave(born, died_ns);
                 }
                 self.recent.note(goid, died_ns, Gone::Died);
                 return;
@@ -94,7 +94,7 @@ impl Session {
             self.objects.leave(&mut g);
             self.counts.died += 1;
             if let Some(site) = self.sites.get_mut(g.site) {
-                site.leave(g.born(), t, false);
+                site.leave(g.born(), t);
             }
             self.recent.note(goid, t, Gone::Died);
             return;
@@ -217,7 +217,8 @@ impl Session {
         }
         // Before, if no look has seen them (nearly) all yet: the first one, or one that reads what the first could not. When births
         // are traced and none was lost, nobody is born unseen.
-        let unseen_births = !self.births_traced || self.births_lost() || self.looks.saw_all;
+        let unwatched = self.unwatched_lately(t);
+        let unseen_births = !self.births_traced || unwatched || self.births_lost() || self.looks.saw_all;
         let born = if self.watched_from_start() || (self.looks.saw_most && unseen_births) {
             Born::Found(t)
         } else {
@@ -228,6 +229,7 @@ impl Session {
             _ => {
                 self.counts.born += 1;
                 self.counts.found += 1;
+                self.counts.found_unwatched += u64::from(unwatched);
             }
         }
         let key = SiteKey::GoStatement { gopc: e.gopc, start_pc: e.start_pc, why: NoStack::NotTraced };
@@ -256,8 +258,10 @@ impl Session {
         let Some(mut g) = self.goroutines.remove(goid) else { return };
         self.objects.leave(&mut g);
         self.counts.vanished += 1;
+        self.counts.vanished_unwatched += u64::from(self.unwatched_lately(t));
+        let alive_ns = self.watch.told_until(self.looks.begun_before_ns.unwrap_or(0));
         if let Some(site) = self.sites.get_mut(g.site) {
-            site.leave(g.born(), t, true);
+            site.vanish(g.born(), alive_ns, t);
         }
         self.recent.note(goid, t, Gone::Vanished { site: g.site });
     }
@@ -370,7 +374,23 @@ impl Session {
     }
 
     pub(super) fn park_traced(&self) -> bool {
-        self.target.as_ref().is_some_and(|t| t.park)
+        self.target.as_ref().is_some_and(|t| t.park) && self.watch.waits_stand()
+    }
+
+    pub(super) fn level(&mut self, e: wire::Level) {
+        if self.watch.level(e) {
+            // From now on only looks tell what they do, and of one that does the same still they say nothing.
+            self.goroutines
+                .iter_mut()
+                .for_each(|g| g.set_activity(Activity { at_least: true, ..g.activity() }));
+        }
+    }
+
+    /// Since the look before began births and deaths were not watched all the time: what a look finds now and nothing told is
+    /// no surprise.
+    fn unwatched_lately(&self, now_ns: u64) -> bool {
+        let since = self.looks.begun_before_ns.unwrap_or(0);
+        self.watch.unwatched_since(since, now_ns) > 0
     }
 
     fn births_lost(&self) -> bool {

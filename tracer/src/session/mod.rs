@@ -19,11 +19,13 @@ mod objects;
 mod picture;
 mod recent;
 mod rows;
+mod sampled;
 pub mod series;
 mod sites;
 pub mod snapshot;
 mod symbols;
 mod waits;
+pub mod watch;
 
 use std::collections::HashMap;
 
@@ -41,6 +43,7 @@ use recent::Recent;
 use series::Clock;
 use sites::Sites;
 use symbols::Symbols;
+use watch::Watch;
 
 /// Everything that events have told.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub struct Session {
     sites: Sites,
     clock: Clock,
     looks: Looks,
+    watch: Watch,
     /// A create probe stands: whoever is born is told of.
     births_traced: bool,
 }
@@ -81,6 +85,9 @@ struct Counts {
     died_unattributed: u64,
     before: u64,
     vanished: u64,
+    /// Of `found` and `vanished`: while births and deaths were not watched.
+    found_unwatched: u64,
+    vanished_unwatched: u64,
 }
 
 /// The looks so far.
@@ -88,6 +95,9 @@ struct Counts {
 struct Looks {
     ended: u64,
     begin_ns: Option<u64>,
+    /// When the last one began, and the one before it.
+    begun_ns: Option<u64>,
+    begun_before_ns: Option<u64>,
     last_end_ns: Option<u64>,
     /// Of the last look.
     read: u64,
@@ -133,6 +143,7 @@ impl Session {
             sites: Sites::default(),
             clock: Clock::default(),
             looks: Looks::default(),
+            watch: Watch::default(),
             births_traced: false,
             limits,
         }
@@ -160,7 +171,11 @@ impl Session {
             }
             Event::Seen(e) => self.seen(&e, true),
             Event::State(e) => self.seen(&e, false),
-            Event::LookBegin(e) => self.looks.begin_ns = Some(e.h.time_ns),
+            Event::LookBegin(e) => {
+                let begin = Some(e.h.time_ns);
+                (self.looks.begin_ns, self.looks.begun_before_ns) = (begin, self.looks.begun_ns);
+                self.looks.begun_ns = begin;
+            }
             Event::LookEnd(e) => self.look_ended(&e),
             Event::Tick(h) => self.sites.sample(&mut self.clock, h.time_ns),
             Event::Loss(e) => self.losses.apply(&e),
@@ -171,6 +186,8 @@ impl Session {
                     g.blocked = e.stack;
                 }
             }
+            Event::Cost(e) => self.watch.cost(*e),
+            Event::Level(e) => self.level(e),
             Event::Object(_, object) => {
                 if self.objects.tell(*object, &self.limits).is_err() {
                     self.limit_reached();

@@ -14,6 +14,7 @@ use super::frames::{self, Room};
 use super::goroutine::{Born, Doing, Goroutine, Held};
 use super::objects::Objects;
 use super::rows::{self, Row};
+use super::sampled;
 use super::snapshot::{self, Age, Blocked, EndReason, Frame, Snapshot, Stack, Wait, WaitedObject, WaitedOn};
 use super::{Session, waits};
 
@@ -162,6 +163,8 @@ pub fn draw(s: &Session) -> Snapshot {
         end: s.end.as_ref().and_then(|e| end_reason(e.reason, e.code)),
         totals,
         looks: looks(s),
+        watching: s.watch.view(s.now_ns, s.first_ns()),
+        cost: s.watch.cost_view(),
         losses: s.losses.view(s.first_ns()),
         probes: s.probes.iter().map(probe).collect(),
         notes: s
@@ -254,7 +257,8 @@ fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Covera
         trend: growth.trend,
         oldest: living.oldest,
         first_seen_ns: row.first_seen_ns.saturating_sub(s.first_ns()),
-        lifetimes: row.lifetimes.percentiles(),
+        lifetimes: lifetimes(&row, coverage),
+        sampled: births_sampled(s, &row, coverage),
         waits,
         vanished: row.vanished,
         found: row.found,
@@ -263,6 +267,23 @@ fn site<'a>(s: &'a Session, row: Row<'a>, living: &mut Living, coverage: &Covera
     };
     let Row { start_pc, pcs, incomplete_because, .. } = row;
     Frameless { site, start, start_pc, pcs, incomplete_because, examples }
+}
+
+/// Those that are shown: exact ones, or what is known of all that were followed from their birth, where probes did not stand
+/// all the time.
+fn lifetimes(row: &Row<'_>, coverage: &Coverage) -> Option<snapshot::Percentiles> {
+    if coverage.unwatched_ns == 0 {
+        return row.lifetimes.percentiles();
+    }
+    sampled::percentiles(&row.lifetimes, &row.certain_lifetimes, &row.middle_lifetimes)
+}
+
+fn births_sampled(s: &Session, row: &Row<'_>, coverage: &Coverage) -> Option<snapshot::Sampled> {
+    let watched_s = analysis::seconds(s.watch.watched(s.now_ns));
+    (coverage.unwatched_ns > 0).then(|| snapshot::Sampled {
+        share: coverage.watched_share,
+        births_per_s: (watched_s > 0.0).then(|| row.born.saturating_sub(row.found) as f64 / watched_s),
+    })
 }
 
 /// What the living do, most frequent first, each with an example, which is not drawn yet. Several reasons may have one word
@@ -366,7 +387,9 @@ fn coverage(s: &Session) -> Coverage {
         look_gaps: recent(loss::LOOK_UNREADABLE),
         look_unreadable: s.looks.unreadable,
         look_read: s.looks.read,
-        births_traced: s.births_traced,
+        births_traced: s.births_traced && s.watch.lives_stand(),
+        unwatched_ns: s.watch.unwatched(s.now_ns),
+        watched_share: s.watch.share(s.now_ns),
         before_known: s.looks.saw_some || s.target.as_ref().is_some_and(|t| t.from_start),
         park_traced: s.park_traced(),
     }
@@ -397,8 +420,12 @@ fn looks(s: &Session) -> snapshot::Looks {
         count: s.looks.ended,
         every_ns: s.target.as_ref().and_then(|t| t.limits.as_ref()).map_or(0, |l| l.look_every_ns),
         disagreements: traced.then(|| snapshot::Disagreements {
-            births_not_told: s.counts.found,
-            deaths_not_told: if deaths_traced { s.counts.vanished } else { 0 },
+            births_not_told: s.counts.found.saturating_sub(s.counts.found_unwatched),
+            deaths_not_told: if deaths_traced {
+                s.counts.vanished.saturating_sub(s.counts.vanished_unwatched)
+            } else {
+                0
+            },
             waits_not_told: s.park_traced().then_some(s.looks.disagreed),
         }),
     }

@@ -41,6 +41,8 @@ pub struct Row<'a> {
     pub live: u64,
     pub lifetimes: Distribution,
     pub rough_lifetimes: Distribution,
+    pub certain_lifetimes: Distribution,
+    pub middle_lifetimes: Distribution,
     pub past_waits: Distribution,
     pub series: Series,
     pub count: Count,
@@ -108,6 +110,8 @@ impl Row<'_> {
         self.live += site.live;
         self.lifetimes.merge(&site.lifetimes);
         self.rough_lifetimes.merge(&site.rough_lifetimes);
+        self.certain_lifetimes.merge(&site.certain_lifetimes);
+        self.middle_lifetimes.merge(&site.middle_lifetimes);
         self.past_waits.merge(&site.past_waits);
         self.series.add(&site.series);
         self.count += site.count();

@@ -72,6 +72,8 @@ pub struct World {
     pub looks: bool,
     /// The part of deaths and of births that is lost (and reported so).
     pub lost: f64,
+    /// Births and deaths are watched for so long at the begin of each such time, seconds; else all the time.
+    pub windows: Option<(f64, f64)>,
     pub seed: u64,
 }
 
@@ -79,7 +81,7 @@ pub const NEVER: f64 = f64::INFINITY;
 
 impl Default for World {
     fn default() -> Self {
-        Self { lives: Vec::new(), births_traced: true, looks: true, lost: 0.0, seed: 1 }
+        Self { lives: Vec::new(), births_traced: true, looks: true, lost: 0.0, windows: None, seed: 1 }
     }
 }
 
@@ -112,7 +114,7 @@ impl World {
         let (mut births_lost, mut deaths_lost) = (0, 0);
         for (i, l) in self.lives.iter().enumerate() {
             let goid = i as u64 + 2;
-            if l.born_s >= 0.0 && self.births_traced && ns(l.born_s) <= end {
+            if l.born_s >= 0.0 && self.births_traced && self.watched(l.born_s) && ns(l.born_s) <= end {
                 if rng.unit() < self.lost {
                     births_lost += 1;
                 } else {
@@ -127,7 +129,8 @@ impl World {
                     }));
                 }
             }
-            if l.dies_s >= 0.0 && self.births_traced && l.dies_s.is_finite() && ns(l.dies_s) <= end {
+            let dies = l.dies_s >= 0.0 && l.dies_s.is_finite() && self.watched(l.dies_s);
+            if dies && self.births_traced && ns(l.dies_s) <= end {
                 if rng.unit() < self.lost {
                     deaths_lost += 1;
                 } else {
@@ -150,8 +153,28 @@ impl World {
                 events.push(Event::Loss(wire::Loss { h, from_ns: ns(0.0), count, cause: cause.into() }));
             }
         }
+        self.levels(until_s, &mut events);
         events.sort_by_key(Event::time_ns);
         events
+    }
+
+    fn watched(&self, s: f64) -> bool {
+        self.windows.is_none_or(|(open, every)| s.rem_euclid(every) < open)
+    }
+
+    fn levels(&self, until_s: f64, events: &mut Vec<Event>) {
+        let Some((open, every)) = self.windows else { return };
+        let mut at = 0.0;
+        while at < until_s {
+            for (s, flags, why) in
+                [(at, 1, wire::level_why::WINDOW_OPENS), (at + open, 0, wire::level_why::WINDOW_CLOSES)]
+            {
+                let h = Header { flags, ..header(kind::LEVEL, ns(s)) };
+                let (from, to) = (wire::level::WINDOWS, wire::level::WINDOWS);
+                events.push(Event::Level(wire::Level { h, from, to, why, load_ns: 0, budget_ns: 1 }));
+            }
+            at += every;
+        }
     }
 
     fn look(

@@ -60,6 +60,10 @@ pub struct Site {
     pub lifetimes: Distribution,
     /// Birth or death seen by a look only: known to within the time between two looks.
     pub rough_lifetimes: Distribution,
+    /// Of the rough ones those whose birth was traced: how long they lived for certain, and as if they had ended in the middle between
+    /// then and the look that missed them.
+    pub certain_lifetimes: Distribution,
+    pub middle_lifetimes: Distribution,
     /// Waits that ended, from park events.
     pub past_waits: Distribution,
     pub series: Series,
@@ -81,6 +85,8 @@ impl Site {
             live: 0,
             lifetimes: Distribution::default(),
             rough_lifetimes: Distribution::default(),
+            certain_lifetimes: Distribution::default(),
+            middle_lifetimes: Distribution::default(),
             past_waits: Distribution::default(),
             series: Series::default(),
         }
@@ -117,16 +123,29 @@ impl Site {
         }
     }
 
-    pub fn leave(&mut self, born: Born, time_ns: u64, vanished: bool) {
+    /// A death event.
+    pub fn leave(&mut self, born: Born, time_ns: u64) {
         self.live = self.live.saturating_sub(1);
-        if vanished {
-            self.vanished += 1;
-        } else {
-            self.died += 1;
-        }
+        self.died += 1;
         match born {
-            Born::Traced(t) if !vanished => self.lifetimes.record(time_ns.saturating_sub(t)),
-            Born::Traced(t) | Born::Found(t) => self.rough_lifetimes.record(time_ns.saturating_sub(t)),
+            Born::Traced(t) => self.lifetimes.record(time_ns.saturating_sub(t)),
+            Born::Found(t) => self.rough_lifetimes.record(time_ns.saturating_sub(t)),
+            Born::Before(_) => self.before_gone += 1,
+        }
+    }
+
+    /// A look no longer found it; until `alive_ns` its end would have been told, unless it was not born yet.
+    pub fn vanish(&mut self, born: Born, alive_ns: u64, time_ns: u64) {
+        self.live = self.live.saturating_sub(1);
+        self.vanished += 1;
+        match born {
+            Born::Traced(t) => {
+                let lived = alive_ns.clamp(t.min(time_ns), time_ns);
+                self.rough_lifetimes.record(time_ns.saturating_sub(t));
+                self.certain_lifetimes.record(lived.saturating_sub(t));
+                self.middle_lifetimes.record((lived + (time_ns - lived) / 2).saturating_sub(t));
+            }
+            Born::Found(t) => self.rough_lifetimes.record(time_ns.saturating_sub(t)),
             Born::Before(_) => self.before_gone += 1,
         }
     }

@@ -22,6 +22,10 @@ pub struct Snapshot {
     pub end: Option<EndReason>,
     pub totals: Totals,
     pub looks: Looks,
+    /// How closely was watched, and when not; absent without probes, and in recordings from before there was a budget.
+    pub watching: Option<Watching>,
+    /// What watching took; absent before the first second, and in recordings that do not tell.
+    pub cost: Option<Cost>,
     pub losses: Vec<Loss>,
     pub probes: Vec<Probe>,
     pub notes: Vec<Note>,
@@ -100,6 +104,74 @@ pub struct Looks {
     pub disagreements: Option<Disagreements>,
 }
 
+/// How closely births, deaths and waits were watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Watching {
+    /// What the target may lose in ten seconds, processor time in nanoseconds; absent: whatever it costs.
+    pub budget_ns: Option<u64>,
+    /// Now: `waits`, `lives` (births and deaths), `windows` (those, for moments) or `looks`.
+    pub level: &'static str,
+    /// For how long births and deaths were watched, and for how long not.
+    pub watched_ns: u64,
+    pub unwatched_ns: u64,
+    /// For how long waits were not; absent where they were not to be.
+    pub waits_unwatched_ns: Option<u64>,
+    /// Windows begun.
+    pub windows: u64,
+    /// Changes of the level, the newest ones; and how many older ones are left out.
+    pub moves: Vec<Move>,
+    pub moves_left_out: u64,
+}
+
+impl Watching {
+    /// The part of the time in which births and deaths were watched.
+    pub fn share(&self) -> f64 {
+        let all = self.watched_ns.saturating_add(self.unwatched_ns);
+        if all == 0 { 1.0 } else { self.watched_ns as f64 / all as f64 }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Move {
+    pub at_ns: u64,
+    pub from: &'static str,
+    pub to: &'static str,
+    /// `spent`, `room`, `no-window`, `failed` or `unknown`.
+    pub why: &'static str,
+    /// What the ten seconds before had taken from the target, estimated.
+    pub load_ns: u64,
+}
+
+/// What watching took of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Processor time of the target's that the probes took, nanoseconds: an estimate, events times prices.
+    pub target_ns: u64,
+    /// The most of that within ten seconds.
+    pub target_most_ns: u64,
+    /// Processor time of gostray's own, from its start.
+    pub own_cpu_ns: u64,
+    /// Its resident memory now, and at the most (of one value a second), bytes.
+    pub own_bytes: u64,
+    pub own_most_bytes: u64,
+    /// Records that came out of the kernel.
+    pub delivered: u64,
+    pub prices: Prices,
+}
+
+/// What one event is taken to cost the target, nanoseconds: the trap as measured at the start, and what its program does as
+/// measured on another machine. Absent where no probe is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Prices {
+    pub birth: Option<u64>,
+    pub death: Option<u64>,
+    pub park: Option<u64>,
+    pub ready: Option<u64>,
+    pub run: Option<u64>,
+    pub coro_switch: Option<u64>,
+    pub stack: Option<u64>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Disagreements {
     /// A look found goroutines whose birth no probe told.
@@ -171,8 +243,11 @@ pub struct Site {
     pub oldest: Option<Age>,
     /// When its first goroutine was seen, since the session's first event.
     pub first_seen_ns: u64,
-    /// Lifetimes of those that were born and died while watched.
+    /// Lifetimes of those that were born and died while watched. Where `sampled`, of all whose birth was traced and who are
+    /// gone, however that became known: an estimate (Kaplan–Meier), for the end of some lies somewhere before a look.
     pub lifetimes: Option<Percentiles>,
+    /// Set where births and deaths were not watched all the time: then `born` and `died` are "at least".
+    pub sampled: Option<Sampled>,
     /// What its living goroutines do now, most frequent first.
     pub waits: Vec<Wait>,
     /// Gone without a death event: a look no longer found them. `before + born = live + died + vanished`.
@@ -183,6 +258,15 @@ pub struct Site {
     pub past_waits: Option<Percentiles>,
     /// The pprof labels that most of its living goroutines had when a look saw them blocked, at most five.
     pub labels: Vec<Label>,
+}
+
+/// A site's births, corrected for the time in which they were not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sampled {
+    /// The part of the time in which births and deaths were watched.
+    pub share: f64,
+    /// Estimate: the births that were traced over the time in which they were watched; absent when that was none.
+    pub births_per_s: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -536,3 +536,49 @@ proptest! {
         session.snapshot();
     }
 }
+
+/// Parks are watched, then births and deaths alone, then nothing: what is known of a goroutine is what looks tell from then on.
+#[test]
+fn a_level_down_leaves_the_rest_to_looks() {
+    let text = r#"
+        @1000s     target pid=7 park
+        @1000s     wait-reasons name="" name="chan send" name="chan receive"
+        @1000s     probe-site role=create function=runtime.newproc1
+        @1000s     probe-site role=exit function=runtime.goexit0
+        @1000.1s   level from=waits to=waits why=start budget=100000000 flags=3
+        @1000.2s   look-begin seq=1
+        @1000.2s   look-end seq=1
+        @1000.3s   birth goid=10 gopc=0x1 start=0x2 stack=0x3
+        @1000.4s   birth goid=11 gopc=0x1 start=0x2 stack=0x3
+        @1000.5s   park goid=10 reason=1
+        @1001s     level from=waits to=lives why=spent load=91000000 budget=100000000 flags=1
+        @1001.2s   look-begin seq=2
+        @1001.2s   seen goid=10 gopc=0x1 start=0x2 status=4 reason=2
+        @1001.2s   seen goid=11 gopc=0x1 start=0x2 status=4 reason=1
+        @1001.2s   look-end seq=2 read=2
+        @1002s     level from=lives to=looks why=spent load=93000000 budget=100000000 flags=0
+        @1002.2s   look-begin seq=3
+        @1002.2s   state goid=11 status=6
+        @1002.2s   seen goid=12 gopc=0x1 start=0x2 status=4 reason=1
+        @1002.2s   look-end seq=3 read=2
+        @1003s     cost target=3000000 own=5 bytes=6 delivered=3 prices=2000,1000
+        @1003s     tick
+    "#;
+    let mut session = Session::new();
+    crate::source::text::parse(text).unwrap().into_iter().for_each(|e| session.apply(e));
+    let s = session.snapshot();
+    let w = s.watching.as_ref().unwrap();
+    assert_eq!((w.level, w.budget_ns, w.moves.len()), ("looks", Some(100_000_000), 2));
+    assert_eq!(
+        (w.watched_ns, w.unwatched_ns, w.waits_unwatched_ns),
+        (1_900_000_000, SECOND, Some(2 * SECOND))
+    );
+    assert_eq!((s.totals.born, s.totals.found, s.totals.vanished, s.totals.died), (3, 1, 1, 0));
+    let told = s.looks.disagreements.unwrap();
+    assert_eq!((told.births_not_told, told.deaths_not_told, told.waits_not_told), (0, 0, None));
+    let waits: Vec<(&str, bool)> =
+        s.sites.iter().flat_map(|s| &s.waits).map(|w| (w.reason.as_str(), w.at_least)).collect();
+    assert_eq!(waits, [("chan send", true), ("chan receive", true)], "no longer exact");
+    let cost = s.cost.unwrap();
+    assert_eq!((cost.target_ns, cost.prices.birth, cost.prices.park), (3_000_000, Some(2_000), None));
+}

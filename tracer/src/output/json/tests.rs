@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::changes::Told;
-use super::super::fixture::fixture;
+use super::super::fixture::{fixture, sampled};
 use super::*;
 use crate::session::snapshot::{Blocked, EndReason, Stack};
 
@@ -149,12 +149,16 @@ fn every_field_of_the_report_is_documented() {
     bare.totals.kernel_deaths = None;
     bare.sites[0].verdict.evidence[0].value = f64::NAN;
     bare.looks.disagreements = None;
+    (bare.watching, bare.cost) = (None, None);
     let mut running = fixture();
     running.end = None;
     running.looks.disagreements =
         Some(crate::session::snapshot::Disagreements { waits_not_told: None, ..Default::default() });
+    running.watching = Some(crate::session::snapshot::Watching::default());
+    running.cost = Some(crate::session::snapshot::Cost::default());
+    let sampled = sampled();
     let mut emitted = Fields::new();
-    for snapshot in [&full, &bare, &running] {
+    for snapshot in [&full, &bare, &running, &sampled] {
         let text = report(snapshot).unwrap();
         assert!(!text.contains('\n'));
         collect("", &serde_json::from_str(&text).unwrap(), &mut emitted);
@@ -169,8 +173,11 @@ fn every_field_of_the_live_lines_is_documented() {
     let mut emitted: BTreeMap<&str, Fields> = BTreeMap::new();
     for round in 0..3 {
         for change in told.next(&s) {
-            let section =
-                if matches!(change, Change::Loss { .. }) { "A loss" } else { "A change of a creation site" };
+            let section = match change {
+                Change::Loss { .. } => "A loss",
+                Change::Level { .. } => "A change of the level",
+                _ => "A change of a creation site",
+            };
             let value = serde_json::from_str(&live(&s, &change).unwrap()).unwrap();
             collect("", &value, emitted.entry(section).or_default());
         }
@@ -182,7 +189,7 @@ fn every_field_of_the_live_lines_is_documented() {
     }
     let value = serde_json::from_str(&left_out(&s, 12).unwrap()).unwrap();
     collect("", &value, emitted.entry("Lines left out").or_default());
-    assert_eq!(emitted.len(), 3);
+    assert_eq!(emitted.len(), 4);
     for (section, emitted) in emitted {
         compare(section, &emitted);
     }

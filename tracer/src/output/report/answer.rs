@@ -167,8 +167,9 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
         }
     }
     let totals = &snapshot.totals;
+    let least = if words::unwatched(snapshot).is_some() { "at least " } else { "" };
     let mut counts = format!(
-        "{} alive (+ {} of the runtime's), {} born, {} died, {} were there before",
+        "{} alive (+ {} of the runtime's), {least}{} born, {least}{} died, {} were there before",
         words::count(totals.live, "goroutine"),
         totals.live_system,
         totals.born,
@@ -191,6 +192,14 @@ pub fn context(page: &mut Page, snapshot: &Snapshot, show_time: bool) {
     }
     page.paragraph(&what.join(" · "));
     page.paragraph(&counts);
+    if let Some(watching) = words::unwatched(snapshot) {
+        let text = format!(
+            "births and deaths were watched {} of the time, to keep the budget; looks tell who is alive (see below)",
+            words::percent(watching.share())
+        );
+        let text = page.style().paint(Ink::Warning, &text);
+        page.paragraph(&text);
+    }
     if let Some(loss) = super::tail::loss_in_short(snapshot) {
         let loss = page.style().paint(Ink::Warning, &loss);
         page.paragraph(&loss);

@@ -6,6 +6,7 @@
 mod answer;
 mod site;
 mod tail;
+mod watching;
 
 use super::page::Page;
 use super::style::Style;
@@ -54,6 +55,7 @@ pub fn text(snapshot: &Snapshot, options: &Options) -> String {
     }
     tail::system(&mut page, &short);
     tail::losses(&mut page, snapshot);
+    watching::write(&mut page, snapshot, options.show_time);
     tail::probes(&mut page, snapshot, options.all);
     tail::notes(&mut page, snapshot);
     page.blank();

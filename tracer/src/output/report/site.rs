@@ -37,7 +37,8 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
         None => {}
     }
     if let Some(l) = &site.lifetimes {
-        page.field("lifetimes", &format!("of {} that ended: {}", l.count, words::percentiles(l, false)));
+        let how = if site.sampled.is_some() { ", estimated" } else { "" };
+        page.field("lifetimes", &format!("of {} that ended{how}: {}", l.count, words::percentiles(l, false)));
     }
     waits(page, site);
     if let Some(p) = &site.past_waits {
@@ -53,8 +54,9 @@ pub fn write(page: &mut Page, number: usize, site: &Site) {
 }
 
 fn counts(site: &Site) -> String {
+    let least = if site.sampled.is_some() { "at least " } else { "" };
     let mut text = format!(
-        "{} alive; {} born, {} died, {} were there before",
+        "{} alive; {least}{} born, {least}{} died, {} were there before",
         site.live, site.born, site.died, site.before
     );
     if site.vanished > 0 {
@@ -62,6 +64,14 @@ fn counts(site: &Site) -> String {
     }
     if site.found > 0 {
         text.push_str(&format!("; {} of the births were not traced but found by a look", site.found));
+    }
+    if let Some(sampled) = &site.sampled {
+        let rate =
+            sampled.births_per_s.map_or_else(|| "unknown".to_owned(), |rate| format!("about {rate:.1}/s"));
+        let share = words::percent(sampled.share);
+        text.push_str(&format!(
+            "; births, as estimated from the {share} of the time that they were watched: {rate}"
+        ));
     }
     text
 }

@@ -166,6 +166,10 @@ pub fn certainty(page: &mut Page, snapshot: &Snapshot) {
     if snapshot.probes.is_empty() {
         doubts.push("no probes: goroutines that lived between two looks were not seen".to_owned());
     }
+    if let Some(watching) = words::unwatched(snapshot) {
+        let share = words::percent(watching.share());
+        doubts.push(format!("births and deaths were watched {share} of the time"));
+    }
     let t = &snapshot.totals;
     if let Some(d) = snapshot.looks.disagreements.filter(Disagreements::any) {
         let waits = d.waits_not_told.unwrap_or(0);

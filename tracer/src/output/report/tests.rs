@@ -1,4 +1,4 @@
-use super::super::fixture::{fixture, frame, healthy, site};
+use super::super::fixture::{fixture, frame, healthy, sampled, site};
 use super::*;
 use crate::session::snapshot::EndReason;
 
@@ -26,6 +26,11 @@ fn report_of_every_site() {
 #[test]
 fn healthy_report() {
     insta::assert_snapshot!(plain(&healthy()));
+}
+
+#[test]
+fn report_of_moments() {
+    insta::assert_snapshot!(plain(&sampled()));
 }
 
 #[test]

@@ -66,9 +66,27 @@ fn header(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, view: &ViewSta
     } else {
         Span::styled(format!("{lost} LOST"), tint(view, Color::Yellow).add_modifier(Modifier::BOLD))
     };
-    let second =
-        Line::from(vec![Span::raw(format!("{} alive  {} born  {} died  ", n.live, n.born, n.died)), lost]);
+    let mut second = vec![Span::raw(format!("{} alive  {} born  {} died  ", n.live, n.born, n.died)), lost];
+    second.extend(taken(snapshot).map(|text| Span::raw(format!("  {text}"))));
+    if let Some(watching) = words::unwatched(snapshot) {
+        let text =
+            format!("  {}: watched {}", words::level(watching.level), words::percent(watching.share()));
+        second.push(Span::styled(text, tint(view, Color::Yellow).add_modifier(Modifier::BOLD)));
+    }
+    let second = Line::from(second);
     frame.render_widget(Paragraph::new(vec![first, second]), area);
+}
+
+/// What the probes take from the target, and what gostray uses itself.
+fn taken(snapshot: &Snapshot) -> Option<String> {
+    let cost = snapshot.cost.as_ref()?;
+    let own = format!(
+        "own {} {}",
+        words::of_a_core(cost.own_cpu_ns, snapshot.watched_ns),
+        words::megabytes(cost.own_bytes)
+    );
+    let taken = snapshot.watching.as_ref().map(|_| words::of_a_core(cost.target_ns, snapshot.watched_ns));
+    Some(taken.map_or(own.clone(), |taken| format!("takes about {taken} of a core  {own}")))
 }
 
 fn sites(frame: &mut Frame<'_>, area: Rect, rows: &[&Site], selected: usize, view: &ViewState) {

@@ -5,10 +5,14 @@
 
 mod annotate;
 pub mod fit;
+mod guard;
+mod hands;
 mod kernel;
 mod own;
 pub mod prepare;
 pub mod spawn;
+mod usage;
+mod watched;
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -19,6 +23,7 @@ use tracer_common::wire::{self, coro_flag, kind, total};
 
 use crate::dump::Dump;
 use crate::event::{Event, Note, WaitReasons, header};
+use crate::govern::Prices;
 use crate::memory::goroutines::{Depth, Detail, Looker};
 use crate::memory::selfcheck::Misfit;
 use crate::memory::{MemoryError, ProcessMemory};
@@ -46,6 +51,10 @@ pub enum LiveError {
     Load(#[from] LoadError),
     #[error("neither births nor deaths can be traced: {because}")]
     NoSites { because: String },
+    #[error("the executable cannot be kept open")]
+    Exe(#[source] std::io::Error),
+    #[error("no thread for the budget")]
+    Thread(#[source] std::io::Error),
     #[error("the goroutines cannot be read")]
     Look(#[from] MemoryError),
     #[error("the runtime's layout known for `{version}` does not fit this process: {misfit} ({provenance})")]
@@ -74,6 +83,8 @@ pub struct Live<'d> {
     births: u64,
     /// Nothing where only looks are wanted.
     kernel: Option<Kernel>,
+    /// Records that the kernel side delivered.
+    delivered: u64,
     last_tick: u64,
 }
 
@@ -83,6 +94,8 @@ pub struct Choice {
     pub ring_bytes: u32,
     pub stacks: u32,
     pub diagnostics: bool,
+    /// What the target may lose of each second, nanoseconds; nothing: whatever it costs.
+    pub budget: Option<u64>,
 }
 
 impl<'d> Live<'d> {
@@ -114,7 +127,8 @@ impl<'d> Live<'d> {
         let kernel = if looks_only {
             None
         } else {
-            let target = kernel::Target { pid, exe, binary, layout: &layout, load_bias, memory: &memory };
+            let looks = allgs.is_some();
+            let target = kernel::Target { pid, exe, binary, layout: &layout, load_bias, looks };
             Some(Kernel::start(&target, plan, choice, sink)?)
         };
         let annotator = Annotator::new(binary, load_bias, debug);
@@ -132,6 +146,7 @@ impl<'d> Live<'d> {
             unchecked,
             births: 0,
             kernel,
+            delivered: 0,
             last_tick: boot_ns(),
         };
         live.tell_wait_reasons();
@@ -174,6 +189,7 @@ impl<'d> Live<'d> {
         while taken < limit && advance(&mut self.kernel, own, annotator, staged) {
             taken += 1;
         }
+        self.delivered += taken as u64;
         taken
     }
 
@@ -199,21 +215,35 @@ impl<'d> Live<'d> {
         Ok(())
     }
 
-    /// What the kernel side has lost and met, and a tick, at `now`. `later` of what it met are left out.
+    /// What the kernel side has lost and met, what that cost, and a tick, at `now`. `later` of what it met are left out.
     fn counters(&mut self, now: u64, later: &[u64; total::COUNT]) -> Result<(), LiveError> {
+        let (mut prices, mut target_ns) = (Prices::default(), 0);
         if let Some(kernel) = &mut self.kernel {
             for (cause, count) in kernel.new_losses()? {
                 let e = wire::Loss { h: header(kind::LOSS, now), from_ns: self.last_tick, count, cause };
                 self.own.push(now, bytes_of(&e));
             }
-            let mut counts = kernel.totals()?;
-            self.births = counts[total::BIRTHS];
-            for (count, later) in counts.iter_mut().zip(later) {
-                *count = count.saturating_sub(*later);
+            let met = kernel.totals()?;
+            self.births = met[total::BIRTHS];
+            let mut counts = met;
+            for (count, (later, outside)) in counts.iter_mut().zip(later.iter().zip(kernel.watched.outside()))
+            {
+                *count = count.saturating_sub(*later).saturating_sub(*outside);
             }
             let e = wire::Totals { h: header(kind::TOTALS, now), counts };
             self.own.push(now, bytes_of(&e));
+            // Whatever was met took its time, also what is left out.
+            (prices, target_ns) = kernel.cost(&met);
         }
+        let cost = wire::Cost {
+            h: header(kind::COST, now),
+            target_ns,
+            own_cpu_ns: usage::cpu_ns(),
+            own_bytes: usage::resident_bytes(),
+            delivered: self.delivered,
+            prices: prices.each,
+        };
+        self.own.push(now, bytes_of(&cost));
         self.own.push(now, bytes_of(&header(kind::TICK, now)));
         self.last_tick = now;
         Ok(())
@@ -233,8 +263,8 @@ impl<'d> Live<'d> {
             self.asked = Some(Instant::now());
         }
         let detail = detail.map(|reader| (reader as &mut dyn Detail, depth));
-        let (kernel, own, annotator, staged) =
-            (&mut self.kernel, &mut self.own, &mut self.annotator, &mut self.staged);
+        let (kernel, own, annotator, staged, delivered) =
+            (&mut self.kernel, &mut self.own, &mut self.annotator, &mut self.staged, &mut self.delivered);
         let mut record = Vec::with_capacity(1024);
         looker.look(&self.memory, detail, &boot_ns, &mut |event| {
             record.clear();
@@ -242,7 +272,9 @@ impl<'d> Live<'d> {
             own.push(time_of(&record), &record);
             if own.len() >= own::ENOUGH {
                 // Ends: the buffer runs empty or its times pass ours, and either lets ours go.
-                while own.len() > 0 && advance(kernel, own, annotator, staged) {}
+                while own.len() > 0 && advance(kernel, own, annotator, staged) {
+                    *delivered += 1;
+                }
             }
         })?;
         Ok(())
@@ -312,9 +344,16 @@ fn advance(
     annotator: &mut Annotator<'_>,
     to: &mut Staged,
 ) -> bool {
-    let record = kernel.as_mut().and_then(|kernel| kernel.events.next());
+    let Some(kernel) = kernel else {
+        release(u64::MAX, own, annotator, to);
+        return false;
+    };
+    kernel.hear(own);
+    let record = kernel.events.next();
     release(record.as_ref().map_or(u64::MAX, |r| time_of(r)), own, annotator, to);
-    if let Some(record) = &record {
+    if let Some(record) = &record
+        && kernel.watched.passes(record)
+    {
         annotator.pass(&record[..wire_len(record)], &mut |r| to.push(r));
     }
     record.is_some()

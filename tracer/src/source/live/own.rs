@@ -21,6 +21,12 @@ impl Own {
         self.waiting.push_back((time_ns, record.into()));
     }
 
+    /// Adds a record that somebody else made, at its place among those that wait.
+    pub fn insert(&mut self, time_ns: u64, record: &[u8]) {
+        let later = self.waiting.iter().rev().take_while(|(t, _)| *t > time_ns).count();
+        self.waiting.insert(self.waiting.len() - later, (time_ns, record.into()));
+    }
+
     /// The next record, if the stream has come to `time_ns` and the record is not later.
     pub fn pop_until(&mut self, time_ns: u64) -> Option<Box<[u8]>> {
         self.waiting.pop_front_if(|(t, _)| *t <= time_ns).map(|(_, record)| record)
@@ -79,6 +85,19 @@ mod tests {
         assert_eq!(until(30), [2, 3]);
         assert_eq!(until(u64::MAX), [4]);
         assert_eq!(own.len(), 0);
+    }
+
+    #[test]
+    fn what_is_inserted_leaves_before_what_is_later() {
+        let mut own = Own::default();
+        for time in [10, 30] {
+            own.push(time, &[time as u8]);
+        }
+        for time in [40, 30, 5] {
+            own.insert(time, &[time as u8 + 1]);
+        }
+        let all: Vec<u8> = std::iter::from_fn(|| own.pop_until(u64::MAX)).map(|r| r[0]).collect();
+        assert_eq!(all, [6, 10, 30, 31, 41]);
     }
 
     #[test]

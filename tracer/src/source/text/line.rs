@@ -9,12 +9,13 @@ use crate::event::{
     Event, Labels, Note, Object, ProbeSite, StackDef, Symbol, TargetInfo, WaitReasons, Waits,
 };
 use crate::session::loss_ledger::cause_by_name;
+use crate::session::watch::{LEVELS, WHYS};
 
 /// Words for `end.reason`, in the order of their numbers.
 pub const END_REASONS: [&str; 5] = ["asked", "duration", "target-exited", "target-execed", "output-failed"];
 
 /// The names of the events and their kinds.
-pub const EVENTS: [(&str, u8); 24] = [
+pub const EVENTS: [(&str, u8); 26] = [
     ("birth", kind::BIRTH),
     ("death", kind::DEATH),
     ("park", kind::PARK),
@@ -31,6 +32,8 @@ pub const EVENTS: [(&str, u8); 24] = [
     ("totals", kind::TOTALS),
     ("end", kind::END),
     ("blocked", kind::BLOCKED),
+    ("cost", kind::COST),
+    ("level", kind::LEVEL),
     ("target", kind::TARGET),
     ("symbol", kind::SYMBOL),
     ("probe-site", kind::PROBE_SITE),
@@ -166,14 +169,31 @@ fn event(time_ns: u64, kind: u8, mut f: Fields) -> Result<Event, Reason> {
             count: f.number("count")?,
             cause: f.named("cause", cause_by_name)?,
         }),
-        kind::TOTALS => {
-            let given = f.numbers("counts")?;
-            let mut counts = [0; wire::total::COUNT];
-            if given.len() > counts.len() {
-                return Err(Reason::Value("counts".to_owned(), format!("{} numbers", given.len())));
-            }
-            counts[..given.len()].copy_from_slice(&given);
-            Event::Totals(Box::new(wire::Totals { h, counts }))
+        kind::TOTALS => Event::Totals(Box::new(wire::Totals { h, counts: of_each_sort(&mut f, "counts")? })),
+        kind::COST => Event::Cost(Box::new(wire::Cost {
+            h,
+            target_ns: f.number("target")?,
+            own_cpu_ns: f.number("own")?,
+            own_bytes: f.number("bytes")?,
+            delivered: f.number("delivered")?,
+            prices: of_each_sort(&mut f, "prices")?,
+        })),
+        kind::LEVEL => {
+            let at =
+                |words: &'static [&str]| move |w: &str| words.iter().position(|l| *l == w).map(|i| i as u64);
+            let mut level = |name: &str| match f.named(name, at(&LEVELS))? {
+                level if level <= wire::level::LOOKS => Ok(level),
+                other => Err(Reason::Value(name.to_owned(), other.to_string())),
+            };
+            let (from, to) = (level("from")?, level("to")?);
+            Event::Level(wire::Level {
+                h,
+                from,
+                to,
+                why: f.named("why", at(&WHYS))?,
+                load_ns: f.number("load")?,
+                budget_ns: f.number("budget")?,
+            })
         }
         kind::END => {
             let by_name = |w: &str| END_REASONS.iter().position(|r| *r == w).map(|i| i as u64);
@@ -286,6 +306,17 @@ fn symbol(f: &mut Fields) -> Result<Symbol, Reason> {
     Ok(symbol)
 }
 
+/// A number for each sort of event that the kernel side counts; those left out are 0.
+fn of_each_sort(f: &mut Fields, name: &str) -> Result<[u64; wire::total::COUNT], Reason> {
+    let given = f.numbers(name)?;
+    let mut all = [0; wire::total::COUNT];
+    if given.len() > all.len() {
+        return Err(Reason::Value(name.to_owned(), format!("{} numbers", given.len())));
+    }
+    all[..given.len()].copy_from_slice(&given);
+    Ok(all)
+}
+
 fn object(f: &mut Fields) -> Result<Object, Reason> {
     Ok(Object {
         addr: f.number("addr")?,
@@ -350,6 +381,8 @@ fn header_mut(event: &mut Event) -> &mut Header {
         Event::Totals(e) => &mut e.h,
         Event::End(e) => &mut e.h,
         Event::Blocked(e) => &mut e.h,
+        Event::Cost(e) => &mut e.h,
+        Event::Level(e) => &mut e.h,
         Event::Tick(h)
         | Event::Target(h, _)
         | Event::Symbol(h, _)

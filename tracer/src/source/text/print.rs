@@ -7,6 +7,7 @@ use tracer_common::wire::kind;
 use super::line::{END_REASONS, EVENTS};
 use crate::event::{Event, Object, Symbol, TargetInfo};
 use crate::session::loss_ledger::cause_name;
+use crate::session::watch::{LEVELS, WHYS};
 
 /// The line that [`parse`](super::parse) gives the same event for. Fields that are 0 or empty are left out.
 pub fn print(event: &Event) -> String {
@@ -40,12 +41,20 @@ pub fn print(event: &Event) -> String {
             line.word("cause", &cause).dec("count", e.count).dec("from", e.from_ns)
         }
         Event::Totals(e) => line.list("counts", &e.counts, u64::to_string),
-        Event::End(e) => {
-            let by_number = usize::try_from(e.reason).ok().and_then(|i| END_REASONS.get(i));
-            let reason = by_number.map_or_else(|| e.reason.to_string(), |r| (*r).to_owned());
-            line.word("reason", &reason).dec("code", e.code)
-        }
+        Event::End(e) => line.word("reason", &named(&END_REASONS, e.reason)).dec("code", e.code),
         Event::Blocked(e) => line.hex("stack", e.stack),
+        Event::Cost(e) => line
+            .dec("target", e.target_ns)
+            .dec("own", e.own_cpu_ns)
+            .dec("bytes", e.own_bytes)
+            .dec("delivered", e.delivered)
+            .list("prices", &e.prices, u64::to_string),
+        Event::Level(e) => line
+            .word("from", &named(&LEVELS, e.from))
+            .word("to", &named(&LEVELS, e.to))
+            .word("why", &named(&WHYS, e.why))
+            .dec("load", e.load_ns)
+            .dec("budget", e.budget_ns),
         Event::Target(_, t) => print_target(&mut line, t),
         Event::Symbol(_, s) => print_symbol(&mut line, s),
         Event::ProbeSite(_, p) => line
@@ -114,6 +123,12 @@ fn print_object<'a>(line: &'a mut Line, o: &Object) -> &'a mut Line {
         .text("peer", &o.peer)
 }
 
+/// The word for a number, or the number where there is none.
+fn named(words: &[&str], number: u64) -> String {
+    let word = usize::try_from(number).ok().and_then(|i| words.get(i));
+    word.map_or_else(|| number.to_string(), |w| (*w).to_owned())
+}
+
 struct Line(String);
 
 impl Line {
@@ -177,6 +192,8 @@ fn kind_of(event: &Event) -> u8 {
         Event::Totals(_) => kind::TOTALS,
         Event::End(_) => kind::END,
         Event::Blocked(_) => kind::BLOCKED,
+        Event::Cost(_) => kind::COST,
+        Event::Level(_) => kind::LEVEL,
         Event::Target(..) => kind::TARGET,
         Event::Symbol(..) => kind::SYMBOL,
         Event::ProbeSite(..) => kind::PROBE_SITE,

@@ -1,0 +1,3 @@
+module gostray.test/flood
+
+go 1.19
