@@ -60,8 +60,8 @@ const HURRIED_ROUNDS: u32 = 3;
 /// probe is handed back; taking it away takes longer than measuring.
 pub fn measure_hurried(loaded: &mut Loaded, class: CostClass) -> Result<(f64, Placed), LoadError> {
     let (f, calls): (unsafe extern "C" fn(), _) = match class {
-        CostClass::Emulated => (gostray_trap_emulated, EMULATED_CALLS / 20),
-        CostClass::Stepped => (gostray_trap_stepped, STEPPED_CALLS / 20),
+        CostClass::Emulated => (gostray_trap_emulated, EMULATED_CALLS / 40),
+        CostClass::Stepped => (gostray_trap_stepped, STEPPED_CALLS / 40),
     };
     let bare = time(f, calls, HURRIED_ROUNDS);
     let link = loaded.attach_to_self("calibrate", f as *const () as u64)?;

@@ -38,7 +38,6 @@ impl Guard {
         changes.tell(boot_ns(), &start, governor.budget_ns());
         let mut guard = Self { hands, changes, prices, uncounted_ns: Arc::default(), stop, thread: None };
         if governor.budget_ns() == 0 {
-            locked(&guard.hands).let_go_of_own();
             return Ok(guard);
         }
         let (hands, changes, stop) =
@@ -80,9 +79,7 @@ impl Guard {
             // Had it panicked, the probes would be taken away here all the same.
             let _ = thread.join();
         }
-        let mut hands = self.hands();
-        hands.remove();
-        hands.let_go_of_own();
+        self.hands().remove();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::thread::Builder;
 
 use tracer_common::wire::{loss, total};
 
@@ -126,7 +127,7 @@ impl Hands {
     /// Makes these probes stand and no others. False: one could not be placed again, and none stands.
     pub fn stand(&mut self, standing: Standing) -> bool {
         let wanted = |role| if is_of_waits(role) { standing.waits } else { standing.lives };
-        take_away(self.probes.iter_mut().filter(|p| !wanted(p.site.role)));
+        take_away(self.probes.iter_mut().filter(|p| !wanted(p.site.role)).filter_map(|p| p.placed.take()));
         let mut probes = std::mem::take(&mut self.probes);
         let missing = probes.iter_mut().filter(|p| wanted(p.site.role) && p.placed.is_none());
         let placed = missing.map(|p| self.place(p)).all(|placed| match placed {
@@ -147,9 +148,9 @@ impl Hands {
         placed
     }
 
-    /// Takes every probe away.
+    /// Takes every probe away, those on our own body too.
     pub fn remove(&mut self) {
-        take_away(self.probes.iter_mut());
+        take_away(self.probes.iter_mut().filter_map(|p| p.placed.take()).chain(self.own.drain(..)));
     }
 
     pub fn totals(&self) -> Result<[u64; total::COUNT], LoadError> {
@@ -167,10 +168,11 @@ impl Hands {
 
 /// Each waits in the kernel, before its breakpoint goes and after, until no program can be running any more: all at once that
 /// takes as long as one.
-fn take_away<'p>(probes: impl Iterator<Item = &'p mut Probe>) {
+fn take_away(probes: impl Iterator<Item = Placed>) {
     std::thread::scope(|scope| {
-        for placed in probes.filter_map(|p| p.placed.take()) {
-            scope.spawn(move || drop(placed));
+        for placed in probes {
+            // Without a thread it goes with the closure, here and now.
+            let _ = Builder::new().spawn_scoped(scope, move || drop(placed));
         }
     });
 }
