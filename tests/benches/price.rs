@@ -2,14 +2,21 @@
 //! without gostray, in turn. `cargo xtask bench price` runs it.
 //!
 //! The program (`tests/go/hot`) tells how much processor time its own threads took; what a probe takes is part of that, for
-//! it happens on them. How long the kernel programs themselves run is asked of the kernel (`kernel.bpf_stats_enabled`).
+//! it happens on them. What of it the traps take is measured by probes at the same places whose programs do nothing. How long
+//! the kernel programs themselves run is asked of the kernel (`kernel.bpf_stats_enabled`).
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::gostray::{Background, report};
 use tests::values::{median, spread};
 use tests::{Fixture, Running, root_only};
+use tracer::gobin::GoBinary;
+use tracer::memory::ProcessMemory;
+use tracer::probe::load::{Loaded, Options, Placed};
+use tracer::probe::{plan, verify};
+use tracer_common::config::GoLayout;
 
 /// Odd, so that there is a middle one.
 const ROUNDS: usize = 7;
@@ -20,17 +27,20 @@ const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 fn main() -> Result<()> {
     root_only()?;
     let mut program = Fixture::new("hot").start(&[])?;
-    println!("| what, and how gostray was started | without | with | difference | limit |");
-    println!("|---|---|---|---|---|");
+    println!("| what, and how gostray was started | without | with | difference | of these, traps | limit |");
+    println!("|---|---|---|---|---|---|");
     for (command, n, what, args, limit) in [
         ("births", BIRTHS, "a goroutine created and ended: `attach`", &[][..], Some(1_600.0)),
         ("births", BIRTHS, "the same: `attach --park on`", &["--park", "on"], None),
         ("parks", PARKS, "a park and a run: `attach`", &[], None),
         ("parks", PARKS, "the same: `attach --park on`", &["--park", "on"], Some(2_200.0)),
     ] {
-        let (mut without, mut with, mut more) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut without, mut with, mut more, mut traps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let alone = took(&mut program, command, n)?;
+            let empty = Empty::attach(program.pid(), args.contains(&"on"))?;
+            let trapped = took(&mut program, command, n)?;
+            drop(empty);
             let watching = Background::attach(program.pid(), args);
             let watched = took(&mut program, command, n)?;
             let ended = watching.end();
@@ -39,11 +49,13 @@ fn main() -> Result<()> {
             without.push(alone);
             with.push(watched);
             more.push(watched - alone);
+            traps.push(trapped - alone);
         }
         let limit = limit.map_or("none".to_owned(), |l| {
             format!("{l:.0} ns, {}", if median(&mut more) <= l { "kept" } else { "MISSED" })
         });
-        println!("| {what} | {} | {} | {} | {limit} |", shown(without), shown(with), shown(more));
+        let [without, with, more, traps] = [without, with, more, traps].map(shown);
+        println!("| {what} | {without} | {with} | {more} | {traps} | {limit} |");
     }
     // Measuring takes time too, so it comes last.
     let stats = Stats::on()?;
@@ -69,6 +81,35 @@ fn took(program: &mut Running, command: &str, n: u64) -> Result<f64> {
     let took = program.wait_for("took")?;
     let cpu = took.split(' ').next().context("no time")?.parse::<f64>()?;
     Ok(cpu / n as f64)
+}
+
+/// Probes where gostray's would be, with programs that do nothing; dropping it removes them.
+struct Empty {
+    _placed: Vec<Placed>,
+    _loaded: Loaded,
+}
+
+impl Empty {
+    fn attach(pid: u32, park: bool) -> Result<Self> {
+        let exe = PathBuf::from(format!("/proc/{pid}/exe"));
+        let bytes = fs::read(&exe)?;
+        let binary = GoBinary::parse(&bytes)?;
+        let mut loaded = Loaded::load(&Options {
+            ring_bytes: Options::DEFAULT_RING,
+            stacks: Options::DEFAULT_STACKS,
+            layout: GoLayout::UNKNOWN,
+            diagnostics: false,
+        })?;
+        let mut placed = Vec::new();
+        for mut site in plan(&binary, park).sites {
+            let code = binary.bytes(site.entry, (site.end - site.entry) as usize).context("no code")?;
+            // The program is not position-independent: it runs where it was linked.
+            verify::confirm(&site, code, &ProcessMemory::new(pid), 0)?;
+            site.program = "calibrate";
+            placed.push(loaded.attach(&site, &exe, pid)?);
+        }
+        Ok(Self { _placed: placed, _loaded: loaded })
+    }
 }
 
 fn shown(values: Vec<f64>) -> String {
