@@ -8,6 +8,7 @@ use tests::chains::{chains, check};
 use tests::events::{self, Event};
 use tests::gostray::{Background, report};
 use tests::{Fixture, root_only};
+use tracer_common::wire::total;
 use xtask::golang;
 
 /// Attaches to a waiting `exact`, lets it go, and holds the report against what it printed.
@@ -102,6 +103,38 @@ fn from_the_first_goroutine_on() -> Result<()> {
     assert_eq!(orphans, [1], "only main has no parent");
     // Main also starts some of the runtime's own.
     assert!(births.iter().filter(|b| b.number("parent") == 1).count() >= 1_000);
+    Ok(())
+}
+
+/// What makes births cheap: a stack is walked frame by frame until it is known, then recognised. 5 call chains, and each a few times
+/// until its definition is delivered.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn known_stacks_are_recognised_in_every_go_release() -> Result<()> {
+    root_only()?;
+    for version in golang::VERSIONS {
+        let scratch = tempfile::tempdir()?;
+        let file = scratch.path().join("session");
+        let mut exact = Fixture::new("exact").go(version).start(&["-wait", "-n", "1000", "-m", "0"])?;
+        let pid = exact.pid().to_string();
+        let mut tracing = Background::start(&["record", &pid, "--json", "-o", &file.to_string_lossy()]);
+        tracing.watching();
+        exact.go()?;
+        exact.wait_for("done")?;
+        ensure!(tracing.end().status.success(), "{version}: the recording");
+        let events = events::read(&file)?;
+        let last = events.iter().rfind(|e| e.name == "totals").context("no totals")?;
+        let counts = last.line.split_once("counts=").context("no counts")?.1;
+        let counts: Vec<u64> = counts
+            .split_ascii_whitespace()
+            .next()
+            .unwrap_or_default()
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        assert!(counts[total::BIRTHS] >= 1_000, "{version}: {counts:?}");
+        assert!((1..100).contains(&counts[total::WALKS]), "{version}: {counts:?}");
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 #![no_std]
 
 pub mod config;
+pub mod walk;
 pub mod wire;
 
 #[cfg(feature = "user")]

@@ -119,6 +119,9 @@ pub struct Death {
 pub mod park_flag {
     /// The layout of `runtime.m` is not known well enough to read the lock: `lock` and `unlockf` are 0.
     pub const LOCK_UNKNOWN: u8 = 1;
+    /// `unlockf` is the func value: the address of a word that holds the function's address. Without this flag, in older
+    /// session files, it is the function's address itself.
+    pub const UNLOCKF_VALUE: u8 = 2;
 }
 
 /// A goroutine begins to wait (`runtime.park_m`).
@@ -129,7 +132,7 @@ pub struct Park {
     /// What `gopark` was given: the address of the lock that is released after parking (for a channel its
     /// `hchan.lock`, for a semaphore its root's lock), or 0.
     pub lock: u64,
-    /// The unlock function's address, or 0.
+    /// The unlock function (see [`park_flag::UNLOCKF_VALUE`]), or 0.
     pub unlockf: u64,
     /// Index into the target's own wait-reason table.
     pub reason: u64,
@@ -271,6 +274,8 @@ pub mod total {
     pub const RUNS: usize = 4;
     pub const CORO_SWITCHES: usize = 5;
     pub const STACKS: usize = 6;
+    /// Births whose stack was walked frame by frame, because it was not recognised as one that is known.
+    pub const WALKS: usize = 7;
     pub const COUNT: usize = 8;
 }
 

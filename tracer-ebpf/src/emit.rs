@@ -15,7 +15,7 @@ use crate::maps::{DROPS, EVENTS, TOTALS};
 #[inline(always)]
 pub fn count(index: usize) {
     if let Some(slot) = TOTALS.get_ptr_mut(index as u32) {
-        add_one(slot);
+        add(slot, 1);
     }
 }
 
@@ -23,18 +23,17 @@ pub fn count(index: usize) {
 #[inline(always)]
 pub fn drop_one(cause: u32) {
     if let Some(slot) = DROPS.get_ptr_mut(cause) {
-        add_one(slot);
+        add(slot, 1);
     }
 }
 
+/// Adds atomically; `slot` must point into a map.
 #[inline(always)]
-fn add_one(slot: *mut u64) {
+pub fn add(slot: *mut u64, n: u64) {
     // `AtomicU64::fetch_add` does not exist for this target (it has no compare-and-swap below cpu v3, which kernel 5.10
     // lacks); the atomic add itself has been there since the first BPF.
     // SAFETY: the map gave a valid, aligned slot that lives as long as the program; others add to it atomically too.
-    unsafe {
-        asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) slot, one = in(reg) 1u64, options(nostack))
-    };
+    unsafe { asm!("lock *(u64 *)({slot} + 0) += {n}", slot = in(reg) slot, n = in(reg) n, options(nostack)) };
 }
 
 /// The header of an event that happens now, on this thread, to this goroutine.

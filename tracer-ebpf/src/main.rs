@@ -36,18 +36,17 @@ pub fn exit_g(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// `runtime.park_m` after its stack check: RAX = the parking g, R14 = g0.
+/// `runtime.park_m` after its stack check: RAX = the parking g.
 #[uprobe]
 pub fn park_ax(ctx: ProbeContext) -> u32 {
-    probes::park::park(go::regs::ax(&ctx), go::regs::g(&ctx));
+    probes::park::park(go::regs::ax(&ctx));
     0
 }
 
 /// `runtime.gopark` at its `call mcall` (Go 1.19): R14 = the parking g.
 #[uprobe]
 pub fn park_g(ctx: ProbeContext) -> u32 {
-    let g = go::regs::g(&ctx);
-    probes::park::park(g, g);
+    probes::park::park(go::regs::g(&ctx));
     0
 }
 

@@ -6,15 +6,37 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tracer_common::config::GoLayout;
+use tracer_common::walk::CHUNK;
 use tracer_common::wire::{loss, total};
 
 /// Every event goes through here. No wake-up per event: the reader drains it by time.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// Stack ids whose definition was delivered.
+/// Stack ids, and what became of each one's definition: [`PROMISED`] or [`DELIVERED`].
 #[map]
 pub static STACKS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
+/// A program is about to send it.
+pub const PROMISED: u8 = 1;
+/// It is in the ring buffer, whole.
+pub const DELIVERED: u8 = 2;
+
+/// Some of the ids whose definition was delivered, each at the place that its lowest bits name: asked before `STACKS`, for
+/// looking into an array is no call.
+#[map]
+pub static KNOWN: Array<u64> = Array::with_max_entries(KNOWN_COUNT, 0);
+pub const KNOWN_COUNT: u32 = 1 << 14;
+
+/// Room for a piece of a stack.
+#[map]
+pub static ROOMS: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+
+#[repr(C)]
+pub struct Room {
+    /// How many programs are between their entry and their exit here ([`crate::go::known`]).
+    pub users: u64,
+    pub bytes: [u8; CHUNK as usize],
+}
 
 /// Drops by cause, since attach. Written on the drop path only.
 #[map]

@@ -14,3 +14,10 @@ pub fn g(ctx: &ProbeContext) -> u64 {
     // SAFETY: as in `ax`.
     unsafe { (*ctx.regs).r14 }
 }
+
+/// The frame pointer: in Go's functions it leads to the caller's saved one, and beside that to the return address.
+#[inline(always)]
+pub fn bp(ctx: &ProbeContext) -> u64 {
+    // SAFETY: as in `ax`.
+    unsafe { (*ctx.regs).rbp }
+}
