@@ -162,3 +162,25 @@ fn what_does_not_fit_is_counted() -> Result<()> {
     assert_eq!(report.total("live"), 2_000 + 1, "{:#}", report.0["totals"]);
     Ok(())
 }
+
+/// The reader runs as ever, but the ring buffer is too small for what happens between two drains of it.
+#[test]
+#[ignore = "needs root and the kernel: cargo xtask test"]
+fn at_overload_every_birth_and_death_is_delivered_or_counted() -> Result<()> {
+    root_only()?;
+    let mut hot = Fixture::new("hot").start(&[])?;
+    let tracing = Background::attach(hot.pid(), &["--ring-size", "64K"]);
+    hot.say("births 200000")?;
+    hot.wait_for("took")?;
+    let report = report(&tracing.end());
+    let lost = |cause: &str| -> u64 {
+        report.losses().iter().filter(|l| l["cause"] == cause).filter_map(|l| l["count"].as_u64()).sum()
+    };
+    let (births, deaths) = (lost("birth-ring-full"), lost("death-ring-full"));
+    assert!(births > 0 && deaths > 0, "nothing was lost: {:#?}", report.losses());
+    assert!(report.total("kernel_births") >= 200_000);
+    let traced = report.total("born") - report.total("found");
+    assert_eq!(traced + births, report.total("kernel_births"), "{:#}", report.0["totals"]);
+    assert_eq!(report.total("died") + deaths, report.total("kernel_deaths"), "{:#}", report.0["totals"]);
+    Ok(())
+}

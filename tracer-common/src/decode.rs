@@ -130,6 +130,7 @@ pub fn encode_stack(h: &Header, stack: u64, frames: &[u64], put: &mut impl FnMut
 
 /// How many bytes of a record with these leading bytes belong into the stream. The kernel reserves room for
 /// [`MAX_FRAMES`] frames; only the used ones are kept.
+#[inline]
 pub fn wire_len(bytes: &[u8]) -> usize {
     if bytes.len() == core::mem::size_of::<StackDef>() && bytes[30] == kind::STACK_DEF {
         let n = u64_at(bytes, 40).min(MAX_FRAMES as u64) as usize;
@@ -145,6 +146,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Decodes one record.
+#[inline]
 pub fn decode(bytes: &[u8]) -> Result<Fixed<'_>, DecodeError> {
     const HEADER: usize = core::mem::size_of::<Header>();
     let Some(head) = bytes.get(..HEADER) else {
