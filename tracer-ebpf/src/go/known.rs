@@ -22,7 +22,8 @@ const RUNTIME_FRAMES: usize = 6;
 /// The room is the CPU's, and where the kernel is preemptible, another thread's program may run here before this one is through.
 /// So programs count themselves in before they look at the count, and use the room only when it says one. Of two that
 /// are both in, the later to look sees both, whatever the order of the rest: so one uses the room at most, until it counts itself out.
-/// A thread cannot preempt itself. The add is atomic, so this would hold across CPUs, too.
+/// (Program order is enough for that: the kernel does not move a program to another CPU while it runs. The add must be one instruction
+/// all the same, for it may be preempted, too.)
 #[inline(always)]
 pub fn recognise(fp: u64, gopc: u64) -> Option<u64> {
     let room = ROOMS.get_ptr_mut(0)?;
