@@ -12,6 +12,9 @@ const REMEMBERED: usize = 128;
 /// Costs are told once a second; more of them within ten seconds are not needed.
 const COSTS: usize = 16;
 
+/// Ticks are not exact: two that are ten seconds apart are, give or take this.
+const GRACE_NS: u64 = 100_000_000;
+
 /// Names of the levels, in the order of their numbers.
 pub const LEVELS: [&str; 4] = ["waits", "lives", "windows", "looks"];
 /// Names of the reasons, in the order of their numbers.
@@ -86,7 +89,7 @@ impl Watch {
         self.costs.push_back((now, e.target_ns));
         // The last one before the window begins is where it begins.
         while self.costs.len() > COSTS
-            || self.costs.get(1).is_some_and(|(t, _)| t.saturating_add(WINDOW_NS) <= now)
+            || self.costs.get(1).is_some_and(|(t, _)| t.saturating_add(WINDOW_NS - GRACE_NS) <= now)
         {
             self.costs.pop_front();
         }
