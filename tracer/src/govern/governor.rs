@@ -32,6 +32,8 @@ const PATIENCE_MOST_NS: u64 = 600 * SECOND;
 const LASTED_NS: u64 = 60 * SECOND;
 /// Until it is known how long probes take to go: that much of a second at full rate.
 const TAIL_S: f64 = 0.1;
+/// And that many times what was learnt is expected.
+const TAIL_MARGIN: f64 = 1.25;
 /// So long after a change it is not trusted that little happens.
 const NEW_NS: u64 = 100 * MS;
 
@@ -186,9 +188,9 @@ impl Governor {
             self.cost_ns = self.cost_ns.saturating_add(uncounted);
             self.spent.add(now_ns, uncounted);
             let took = self.cost_ns.saturating_sub(cost_ns) as f64;
-            // Of a crawl nothing can be learnt.
+            // Of a crawl nothing can be learnt. How long it takes varies: slow ones are long remembered.
             if rate > 1e6 {
-                self.tail_s = (took / rate).max(0.8 * self.tail_s + 0.2 * took / rate).clamp(0.005, 1.0);
+                self.tail_s = (took / rate).max(0.95 * self.tail_s + 0.05 * took / rate).clamp(0.005, 1.0);
             }
             (self.rate, self.waits_rate, self.traps_rate) = (0.0, 0.0, 0.0);
         }
@@ -246,7 +248,8 @@ impl Governor {
 
     /// What will have been spent once probes that are given up now are gone.
     fn foreseen(&mut self, now_ns: u64) -> f64 {
-        self.spent.sum(now_ns) as f64 + self.rate * (self.tail_s + CHECK_LEAST_NS as f64 / SECOND as f64)
+        let until_gone_s = TAIL_MARGIN * self.tail_s + CHECK_LEAST_NS as f64 / SECOND as f64;
+        self.spent.sum(now_ns) as f64 + self.rate * until_gone_s
     }
 
     fn too_much(&mut self, now_ns: u64) -> Option<(Level, Standing, u64)> {
@@ -310,7 +313,7 @@ impl Governor {
         let open_ns = now_ns.saturating_sub(self.window.opened_ns);
         let spent = self.cost_ns.saturating_sub(self.window.cost_at_open_ns) as f64;
         let foreseen = self.foreseen(now_ns);
-        let tail = self.rate * self.tail_s;
+        let tail = self.rate * TAIL_MARGIN * self.tail_s;
         let part = WINDOW_PART * self.budget_ns() as f64;
         let whole = open_ns >= WINDOW_MOST_NS;
         if !whole && spent + tail < part && foreseen < self.used() {

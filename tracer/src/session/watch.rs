@@ -12,6 +12,9 @@ const REMEMBERED: usize = 128;
 /// Costs are told once a second; more of them within ten seconds are not needed.
 const COSTS: usize = 16;
 
+/// Ticks are not exact: two that are ten seconds apart are, give or take this.
+const GRACE_NS: u64 = 100_000_000;
+
 /// Names of the levels, in the order of their numbers.
 pub const LEVELS: [&str; 4] = ["waits", "lives", "windows", "looks"];
 /// Names of the reasons, in the order of their numbers.
@@ -86,7 +89,7 @@ impl Watch {
         self.costs.push_back((now, e.target_ns));
         // The last one before the window begins is where it begins.
         while self.costs.len() > COSTS
-            || self.costs.get(1).is_some_and(|(t, _)| t.saturating_add(WINDOW_NS) <= now)
+            || self.costs.get(1).is_some_and(|(t, _)| t.saturating_add(WINDOW_NS - GRACE_NS) <= now)
         {
             self.costs.pop_front();
         }
@@ -101,13 +104,14 @@ impl Watch {
     /// True when waits were watched until now and are no longer.
     pub fn level(&mut self, e: wire::Level) -> bool {
         let now = e.h.time_ns;
-        let had_waits = self.waits_stand();
+        let (had_lives, had_waits) = (self.level.is_some() && self.lives_stand(), self.waits_stand());
         if self.level.is_none() {
             self.since_ns = now;
         }
         self.lives.change(now, e.h.flags & level_flag::LIVES != 0);
         self.waits.change(now, e.h.flags & level_flag::WAITS != 0);
-        self.windows = self.windows.saturating_add((e.why == wire::level_why::WINDOW_OPENS).into());
+        let opens = e.to == wire::level::WINDOWS && self.lives_stand() && !had_lives;
+        self.windows = self.windows.saturating_add(opens.into());
         if e.from != e.to {
             if self.moves.len() >= REMEMBERED {
                 self.moves.pop_front();
@@ -234,7 +238,7 @@ mod tests {
             assert_eq!(watch.told_until(from * S), until * S);
         }
         let view = watch.view(160 * S, 90 * S).unwrap();
-        assert_eq!((view.level, view.budget_ns, view.windows), ("windows", Some(100), 5));
+        assert_eq!((view.level, view.budget_ns, view.windows), ("windows", Some(100), 2));
         assert_eq!(view.moves.len(), 5);
         assert_eq!(
             (view.moves[0].at_ns, view.moves[0].from, view.moves[0].why),
