@@ -26,15 +26,17 @@ const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 fn main() -> Result<()> {
     root_only()?;
     let mut program = Fixture::new("hot").start(&[])?;
-    println!("| what, and how gostray was started | without | with | difference | of these, traps | limit |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| what, and how gostray was started | without | with | difference | of these, traps | gostray's own estimate | limit |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for (command, n, what, args, limit) in [
         ("births", BIRTHS, "a goroutine created and ended: `attach`", &[][..], Some(1_600.0)),
         ("births", BIRTHS, "the same: `attach --park on`", &["--park", "on"], None),
         ("parks", PARKS, "a park and a run: `attach`", &[], None),
         ("parks", PARKS, "the same: `attach --park on`", &["--park", "on"], Some(2_200.0)),
     ] {
-        let (mut without, mut with, mut more, mut traps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let [mut without, mut with, mut more, mut traps, mut estimated] = [const { Vec::new() }; 5];
         for _ in 0..ROUNDS {
             let alone = took(&mut program, command, n)?;
             let empty = Probes::empty(program.pid(), args.contains(&"on"))?;
@@ -43,7 +45,9 @@ fn main() -> Result<()> {
             let watching = Background::attach(program.pid(), args);
             let watched = took(&mut program, command, n)?;
             let ended = watching.end();
-            let lost = report(&ended).0["losses"].as_array().context("losses")?.len();
+            let report = report(&ended).0;
+            let lost = report["losses"].as_array().context("losses")?.len();
+            estimated.push(report["cost"]["target_ns"].as_f64().context("no estimate")? / n as f64);
             ensure!(lost == 0, "events were lost: the price of an event that is thrown away is another one");
             without.push(alone);
             with.push(watched);
@@ -53,8 +57,8 @@ fn main() -> Result<()> {
         let limit = limit.map_or("none".to_owned(), |l| {
             format!("{l:.0} ns, {}", if median(&mut more) <= l { "kept" } else { "MISSED" })
         });
-        let [without, with, more, traps] = [without, with, more, traps].map(shown);
-        println!("| {what} | {without} | {with} | {more} | {traps} | {limit} |");
+        let [without, with, more, traps, estimated] = [without, with, more, traps, estimated].map(shown);
+        println!("| {what} | {without} | {with} | {more} | {traps} | {estimated} | {limit} |");
     }
     without_ready(&mut program)?;
     // Measuring takes time too, so it comes last.

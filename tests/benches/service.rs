@@ -36,10 +36,11 @@ enum Script {
     Parks,
 }
 
-const TRACERS: [Tracer; 5] = [
+const TRACERS: [Tracer; 6] = [
     Tracer::None,
     Tracer::Gostray("attach", &[]),
-    Tracer::Gostray("attach --park on", &["--park", "on"]),
+    Tracer::Gostray("attach --budget off", &["--budget", "off"]),
+    Tracer::Gostray("attach --park on --budget off", &["--park", "on", "--budget", "off"]),
     Tracer::Bpftrace("bpftrace: births and deaths", Script::Births),
     Tracer::Bpftrace("bpftrace: parks and runs, too", Script::Parks),
 ];
@@ -181,7 +182,12 @@ impl Watching {
     fn start(tracer: Tracer, service: &Service<'_>) -> Result<Self> {
         Ok(match tracer {
             Tracer::None => Self::Nobody,
-            Tracer::Gostray(_, args) => Self::Gostray(Background::attach(service.pid, args)),
+            Tracer::Gostray(_, args) => {
+                let pid = service.pid.to_string();
+                let mut watching = Background::start(&[&["attach", &pid, "--json"], args].concat());
+                watching.watching();
+                Self::Gostray(watching)
+            }
             Tracer::Bpftrace(_, script) => {
                 let script = script.text(service.executable);
                 let pid = service.pid.to_string();
@@ -211,7 +217,10 @@ impl Watching {
                 let report = report(&watching.end()).0;
                 let losses = report["losses"].as_array().context("losses")?.len();
                 let born = &report["totals"]["born"];
-                Ok(Some(format!("{born} births, {losses} losses")))
+                let share = report["cost"]["target_most_ns"].as_f64().context("no estimate")? / 1e8;
+                Ok(Some(format!(
+                    "{born} births, {losses} losses, at most {share:.1} % of a core in ten seconds, as it estimates"
+                )))
             }
             Self::Bpftrace(mut child) => {
                 // SAFETY: a plain system call; it is our child, not yet waited for.

@@ -345,6 +345,7 @@ pub fn fixture() -> Snapshot {
                 ready: Some(1_050),
                 run: Some(1_050),
                 coro_switch: Some(1_300),
+                walk: Some(1_400),
                 stack: Some(1_500),
             },
         }),

@@ -169,6 +169,7 @@ pub struct Prices {
     pub ready: Option<u64>,
     pub run: Option<u64>,
     pub coro_switch: Option<u64>,
+    pub walk: Option<u64>,
     pub stack: Option<u64>,
 }
 

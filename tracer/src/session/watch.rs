@@ -176,6 +176,7 @@ impl Watch {
                 ready: price(total::READIES),
                 run: price(total::RUNS),
                 coro_switch: price(total::CORO_SWITCHES),
+                walk: price(total::WALKS),
                 stack: price(total::STACKS),
             },
         })
