@@ -117,7 +117,8 @@ fn known_stacks_are_recognised_in_every_go_release() -> Result<()> {
         let file = scratch.path().join("session");
         let mut exact = Fixture::new("exact").go(version).start(&["-wait", "-n", "1000", "-m", "0"])?;
         let pid = exact.pid().to_string();
-        let mut tracing = Background::start(&["record", &pid, "--json", "-o", &file.to_string_lossy()]);
+        let mut tracing =
+            Background::start(&["record", &pid, "--json", "--budget", "off", "-o", &file.to_string_lossy()]);
         tracing.watching();
         exact.go()?;
         exact.wait_for("done")?;

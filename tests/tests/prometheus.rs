@@ -149,7 +149,18 @@ fn counts_of_a_real_program_under_load_agree_with_its_own() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("prometheus.gostray");
     let name = file.to_str().context("a temporary path in UTF-8")?;
-    let gostray = Background::start(&["record", &pid.to_string(), "-o", name, "--duration", WATCH, "--json"]);
+    let pid_text = pid.to_string();
+    let gostray = Background::start(&[
+        "record",
+        &pid_text,
+        "-o",
+        name,
+        "--duration",
+        WATCH,
+        "--json",
+        "--budget",
+        "off",
+    ]);
 
     // The counts before the first look are not complete, and what comes after the end is not recorded.
     until("probes stand", Duration::from_secs(10), || altered_bytes(pid).is_ok_and(|n| n > 0));

@@ -68,7 +68,7 @@ fn all_threads_are_covered() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let file = scratch.path().join("session");
     let (pid, path) = (busy.pid().to_string(), file.to_string_lossy());
-    let mut tracing = Background::start(&["record", &pid, "--json", "-o", &path]);
+    let mut tracing = Background::start(&["record", &pid, "--json", "--budget", "off", "-o", &path]);
     tracing.watching();
     std::thread::sleep(Duration::from_secs(1));
     let report = report(&tracing.end());
