@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use tests::gostray::{Background, report};
+use tests::gostray::{Background, gostray, report};
 use tests::values::{median, spread};
 use tests::{Fixture, Running, root_only};
 use tracer::gobin::GoBinary;
@@ -21,6 +21,7 @@ use tracer::probe::{Role, plan, verify};
 const ROUNDS: usize = 7;
 const BIRTHS: u64 = 200_000;
 const PARKS: u64 = 200_000;
+const FLOODS: [u64; 3] = [2_000, 10_000, 100_000];
 const STATS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 fn main() -> Result<()> {
@@ -75,6 +76,29 @@ fn main() -> Result<()> {
     for (name, instructions, runs, time) in programs {
         let each = if runs > 0 { format!("{:.0}", time as f64 / runs as f64) } else { "–".to_owned() };
         println!("| `{name}` | {instructions} | {runs} | {each} |");
+    }
+    drop(program);
+    held()
+}
+
+/// What a program that starts goroutines as fast as that loses within ten seconds at most, and how gostray got there.
+fn held() -> Result<()> {
+    println!(
+        "\n| goroutines a second, 30 s each | most within ten seconds, as gostray estimates | of the budget | levels |\n|---|---|---|---|"
+    );
+    for rate in FLOODS {
+        let program = Fixture::new("flood").start(&["-rate", &rate.to_string()])?;
+        let pid = program.pid().to_string();
+        for _ in 0..3 {
+            let ended = gostray(&["attach", &pid, "--json", "--duration", "30s"]);
+            let report = report(&ended).0;
+            let most = report["cost"]["target_most_ns"].as_f64().context("no estimate")?;
+            let budget = report["watching"]["budget_ns"].as_f64().context("no budget")?;
+            let moves = report["watching"]["moves"].as_array().context("moves")?;
+            let levels: Vec<&str> = moves.iter().filter_map(|m| m["to"].as_str()).collect();
+            let share = 100.0 * most / budget;
+            println!("| {rate} | {:.1} ms | {share:.0} % | lives, {} |", most / 1e6, levels.join(", "));
+        }
     }
     Ok(())
 }
