@@ -59,8 +59,9 @@ const CASES: [Case; 18] = [
 ];
 
 /// Those that never come to rest, and why; and those that have tests below.
-const NOT_HERE: [(&str, &str); 8] = [
+const NOT_HERE: [(&str, &str); 9] = [
     ("demo", "does something new all the time"),
+    ("flood", "all that it does is not to rest"),
     ("leaks", "below, with Go's own programs"),
     ("moving", "all that it does is not to rest"),
     ("names", "ends by itself"),
