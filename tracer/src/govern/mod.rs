@@ -20,7 +20,7 @@ mod spent;
 use tracer_common::wire::{level, level_flag};
 
 pub use governor::Governor;
-pub use price::Prices;
+pub use price::{Prices, TRAP_THERE_NS};
 pub use spent::WINDOW_NS;
 
 /// How closely the target is watched, closest first.

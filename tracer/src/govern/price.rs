@@ -21,6 +21,10 @@ const PROGRAM_NS: [u64; total::COUNT] = {
     ns
 };
 
+/// What an emulated trap cost where [`PROGRAM_NS`] was measured, nanoseconds. Where it costs more, so do programs: the machine is
+/// slower, or it is at the moment.
+pub const TRAP_THERE_NS: f64 = 570.0;
+
 /// Nanoseconds that one event of each sort takes from the target, as estimated; indexes as in [`total`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prices {
@@ -31,18 +35,19 @@ pub struct Prices {
 
 impl Prices {
     /// `traps`: sorts of events, and what the trap at their site costs. A sort that has no site is never met and costs
-    /// nothing.
-    pub fn new(traps: impl IntoIterator<Item = (usize, f64)>) -> Self {
+    /// nothing. `slower`: how many times slower than where programs were measured this machine is.
+    pub fn new(traps: impl IntoIterator<Item = (usize, f64)>, slower: f64) -> Self {
         let mut prices = Self::default();
+        let program = |ns: u64| (ns as f64 * slower) as u64;
         for (sort, trap_ns) in traps {
-            if let Some(program) = PROGRAM_NS.get(sort) {
+            if let Some(ns) = PROGRAM_NS.get(sort) {
                 prices.trap[sort] = trap_ns.max(0.0) as u64;
-                prices.each[sort] = prices.trap[sort] + program;
+                prices.each[sort] = prices.trap[sort] + program(*ns);
             }
         }
         if prices.each[total::BIRTHS] > 0 {
             for sort in [total::WALKS, total::STACKS] {
-                prices.each[sort] = PROGRAM_NS[sort];
+                prices.each[sort] = program(PROGRAM_NS[sort]);
             }
         }
         prices
@@ -80,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_event_costs_its_trap_and_its_program_and_nothing_where_no_probe_is() {
-        let prices = Prices::new([(total::BIRTHS, 800.0), (total::DEATHS, 20_000.0)]);
+        let prices = Prices::new([(total::BIRTHS, 800.0), (total::DEATHS, 20_000.0)], 1.0);
         let mut counts = [0; total::COUNT];
         (counts[total::BIRTHS], counts[total::DEATHS], counts[total::PARKS]) = (10, 2, 1_000);
         assert_eq!(prices.cost(&counts), 10 * 1_350 + 2 * 20_250);
@@ -89,6 +94,8 @@ mod tests {
             (0, 10 * 800 + 2 * 20_000)
         );
         assert_eq!(prices.cost(&[u64::MAX; total::COUNT]), u64::MAX);
-        assert_eq!(Prices::new([(99, 1.0)]), Prices::default());
+        assert_eq!(Prices::new([(99, 1.0)], 1.0), Prices::default());
+        let slow = Prices::new([(total::BIRTHS, 1_600.0)], 2.0);
+        assert_eq!((slow.each[total::BIRTHS], slow.each[total::WALKS]), (2_700, 2_800));
     }
 }

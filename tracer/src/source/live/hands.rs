@@ -9,7 +9,7 @@ use tracer_common::wire::{loss, total};
 
 use super::LiveError;
 use super::kernel::Target;
-use crate::govern::Standing;
+use crate::govern::{Standing, TRAP_THERE_NS};
 use crate::memory::ProcessMemory;
 use crate::probe::calibrate::measure_hurried;
 use crate::probe::code::CostClass;
@@ -44,6 +44,8 @@ struct Probe {
 pub struct Traps {
     /// Sorts of events, and what the trap at their site costs, nanoseconds.
     pub of: Vec<(usize, f64)>,
+    /// How many times slower an emulated one is than where programs were measured.
+    pub slower: f64,
     /// Why it was not measured.
     pub assumed_because: Option<String>,
 }
@@ -85,7 +87,9 @@ impl Hands {
             CostClass::Emulated => emulated,
             CostClass::Stepped => stepped,
         };
-        Traps { of: sites.iter().map(|site| (sort(site.role), ns(site))).collect(), assumed_because }
+        let of = sites.iter().map(|site| (sort(site.role), ns(site))).collect();
+        let slower = if emulated > 0.0 { (emulated / TRAP_THERE_NS).clamp(0.25, 8.0) } else { 1.0 };
+        Traps { of, slower, assumed_because }
     }
 
     /// Takes away what was placed on our own body to measure with.

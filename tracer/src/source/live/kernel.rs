@@ -108,7 +108,7 @@ impl Kernel {
                 sink,
             );
         }
-        let governor = Governor::new(Prices::new(traps.of), budget, top, now, now);
+        let governor = Governor::new(Prices::new(traps.of, traps.slower), budget, top, now, now);
         let guard = Guard::start(hands, governor)?;
         Ok(Self { guard, events, watched: Watched::default(), drops: [0; loss::KERNEL_COUNT] })
     }
