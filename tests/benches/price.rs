@@ -95,9 +95,10 @@ fn held() -> Result<()> {
             let most = report["cost"]["target_most_ns"].as_f64().context("no estimate")?;
             let budget = report["watching"]["budget_ns"].as_f64().context("no budget")?;
             let moves = report["watching"]["moves"].as_array().context("moves")?;
-            let levels: Vec<&str> = moves.iter().filter_map(|m| m["to"].as_str()).collect();
+            let moved = moves.iter().filter_map(|m| m["to"].as_str());
+            let levels: Vec<&str> = std::iter::once("lives").chain(moved).collect();
             let share = 100.0 * most / budget;
-            println!("| {rate} | {:.1} ms | {share:.0} % | lives, {} |", most / 1e6, levels.join(", "));
+            println!("| {rate} | {:.1} ms | {share:.0} % | {} |", most / 1e6, levels.join(", "));
         }
     }
     Ok(())
@@ -176,7 +177,7 @@ fn without_ready(program: &mut Running) -> Result<()> {
     }
     let [without, with, more] = [without, with, more].map(shown);
     println!(
-        "| the same: the probes on park and run alone, no reader | {without} | {with} | {more} | – | none |"
+        "| the same: the probes on park and run alone, no reader | {without} | {with} | {more} | – | – | none |"
     );
     Ok(())
 }

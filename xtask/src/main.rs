@@ -57,8 +57,8 @@ enum Task {
     /// Measure what gostray costs, beside public tools (docs/costs.md; sets up first)
     Bench {
         /// `cost`: a start and its memory, symbols; `dump`: dumps of many goroutines; `price`: what probes cost the target;
-        /// `flow`: the reader, memory, session files and replay
-        #[arg(default_value = "cost", value_parser = ["cost", "dump", "price", "flow"])]
+        /// `flow`: the reader, memory, session files and replay; `service`: a server under load (installs bpftrace)
+        #[arg(default_value = "cost", value_parser = ["cost", "dump", "price", "flow", "service"])]
         bench: String,
         /// Handed to the bench: of `dump`, numbers of goroutines
         args: Vec<String>,
