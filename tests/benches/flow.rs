@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::gostray::{Background, binary, report};
 use tests::values::{median, spread};
-use tests::{Fixture, root_only};
+use tests::{Fixture, processor_time, root_only};
 use tracer::record::Writer;
 use workload::{Shape, Workload};
 
@@ -55,11 +55,11 @@ fn reader() -> Result<()> {
         let mut lost = 0;
         for _ in 0..rounds {
             let watching = Background::attach(program.pid(), args);
-            let (before, begun) = (processor(watching.pid())?, Instant::now());
+            let (before, begun) = (processor_time(watching.pid() as u32)?, Instant::now());
             program.say(&format!("paced {births} {seconds}"))?;
             let patience = Duration::from_secs(seconds * 60);
             std::thread::sleep(Duration::from_secs(seconds));
-            let (took, wall) = (processor(watching.pid())? - before, begun.elapsed());
+            let (took, wall) = (processor_time(watching.pid() as u32)? - before, begun.elapsed());
             let report = report(&watching.end());
             program.wait_for_within("took", patience)?;
             let events = report.total("events") as f64 / wall.as_secs_f64();
@@ -75,15 +75,6 @@ fn reader() -> Result<()> {
         println!("| events lost | {lost} | 0, {} |", if lost == 0 { "kept" } else { "MISSED" });
     }
     Ok(())
-}
-
-/// User and system time of a process.
-fn processor(pid: i32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(") ").next().context("no fields")?.split(' ').collect();
-    // The kernel tells them in hundredths, whatever its own tick is.
-    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Bytes of an event in the session file of an HTTP server.

@@ -4,7 +4,6 @@
 //! One process of each server takes all runs, in turn, so that what the machine does meets all of them. The load runs on the same
 //! machine and takes its share of the processors, the same in each run.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::gostray::{Background, report};
 use tests::load::{Answers, Load};
 use tests::values::spread;
-use tests::{Fixture, Running, real, root_only};
+use tests::{Fixture, Running, processor_time, real, root_only};
 use xtask::debian;
 
 /// Odd, so that there is a middle one.
@@ -114,9 +113,9 @@ fn bench(service: &Service<'_>) -> Result<()> {
         for (i, tracer) in tracers.iter().enumerate() {
             let watching = Watching::start(*tracer, service)?;
             let full = load(None).run()?;
-            let before = processor(service.pid)?;
+            let before = processor_time(service.pid)?;
             let some = load(Some(half)).run()?;
-            let cpu = (processor(service.pid)? - before) / some.count as f64;
+            let cpu = (processor_time(service.pid)? - before).as_secs_f64() / some.count as f64;
             if let Some(words) = watching.end()? {
                 said[i] = words;
             }
@@ -249,15 +248,4 @@ impl Script {
             }
         }
     }
-}
-
-/// Seconds of processor time of all threads.
-fn processor(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).context("no times");
-    // SAFETY: a plain system call.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-    // `utime` and `stime` (proc_pid_stat(5)), counted from the state on, which follows the name.
-    Ok((ticks(11)? + ticks(12)?) / per_second)
 }

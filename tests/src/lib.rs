@@ -33,3 +33,14 @@ pub fn soak(otherwise: std::time::Duration) -> anyhow::Result<std::time::Duratio
     };
     Ok(std::time::Duration::from_secs(number.parse::<u64>()? * seconds))
 }
+
+/// User and system time of all threads of a process.
+pub fn processor_time(pid: u32) -> anyhow::Result<std::time::Duration> {
+    use anyhow::Context as _;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Counted from the state on, which follows the name (proc_pid_stat(5)).
+    let mut fields = stat.rsplit(") ").next().context("no fields")?.split(' ').skip(11);
+    let mut ticks = || anyhow::Ok(fields.next().context("no times")?.parse::<u64>()?);
+    // The kernel tells them in hundredths, whatever its own tick is.
+    Ok(std::time::Duration::from_millis((ticks()? + ticks()?) * 10))
+}

@@ -57,6 +57,12 @@ fn stacks() -> Vec<Event> {
     events
 }
 
+fn session_of(events: Vec<Event>) -> Session {
+    let mut session = Session::new();
+    events.into_iter().for_each(|e| session.apply(e));
+    session
+}
+
 fn flow(c: &mut Criterion) {
     let mut group = c.benchmark_group("flow");
     group.sample_size(20).throughput(Throughput::Elements(EVENTS));
@@ -79,15 +85,7 @@ fn flow(c: &mut Criterion) {
             );
         });
         group.bench_function(format!("apply, {name}"), |b| {
-            b.iter_batched(
-                || events.clone(),
-                |events| {
-                    let mut session = Session::new();
-                    events.into_iter().for_each(|e| session.apply(e));
-                    session
-                },
-                BatchSize::LargeInput,
-            );
+            b.iter_batched(|| events.clone(), session_of, BatchSize::LargeInput);
         });
         group.bench_function(format!("write, {name}"), |b| b.iter(|| file_of(black_box(&records)).len()));
         let file = file_of(&records);
@@ -108,15 +106,7 @@ fn flow(c: &mut Criterion) {
     let stacks = stacks();
     group.throughput(Throughput::Elements(stacks.len() as u64));
     group.bench_function("intern 1,000 stacks and 10,000 births from them", |b| {
-        b.iter_batched(
-            || stacks.clone(),
-            |events| {
-                let mut session = Session::new();
-                events.into_iter().for_each(|e| session.apply(e));
-                session
-            },
-            BatchSize::LargeInput,
-        );
+        b.iter_batched(|| stacks.clone(), session_of, BatchSize::LargeInput);
     });
     group.finish();
 }

@@ -1,5 +1,6 @@
 //! Decides, a few hundred times a second at most.
 
+use fastrand::Rng;
 use tracer_common::wire::{level_why as why, total};
 
 use super::spent::{Spent, WINDOW_NS};
@@ -69,7 +70,7 @@ pub struct Governor {
     try_at_ns: u64,
     patience_ns: u64,
     window: Window,
-    chance: u64,
+    chance: Rng,
 }
 
 /// Windows at [`Level::Windows`].
@@ -108,7 +109,7 @@ impl Governor {
             try_at_ns: 0,
             patience_ns: PATIENCE_NS,
             window: Window::default(),
-            chance: seed,
+            chance: Rng::with_seed(seed),
         }
     }
 
@@ -285,7 +286,7 @@ impl Governor {
             self.try_at_ns = now_ns + self.patience_ns.max(3 * PATIENCE_NS);
             return (Level::Looks, none, if why == why::SPENT { why } else { why::NO_WINDOW });
         }
-        self.window.open_at_ns = now_ns + PAUSE_NS + self.draw(CHANCE_NS);
+        self.window.open_at_ns = now_ns + PAUSE_NS + self.chance.u64(..CHANCE_NS);
         (Level::Windows, none, why)
     }
 
@@ -339,14 +340,5 @@ impl Governor {
             Standing { lives: true, waits: false },
             why::ROOM,
         ))
-    }
-
-    /// By chance below `most` (splitmix64).
-    fn draw(&mut self, most: u64) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.chance;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % most
     }
 }

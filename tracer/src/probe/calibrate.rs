@@ -38,34 +38,33 @@ pub struct TrapCost {
 const EMULATED_CALLS: u32 = 20_000;
 const STEPPED_CALLS: u32 = 2_000;
 const ROUNDS: u32 = 5;
+/// Of a measurement that has to be over in a few milliseconds: a part of the calls, and fewer rounds.
+const HURRIED_PART: u32 = 40;
+const HURRIED_ROUNDS: u32 = 3;
 
 /// Measures both. Takes about 0.1 s; the probes stand in gostray itself and are gone afterwards.
 pub fn measure(loaded: &mut Loaded) -> Result<TrapCost, LoadError> {
-    let one = |loaded: &mut Loaded, f: unsafe extern "C" fn(), calls: u32| {
-        let bare = time(f, calls, ROUNDS);
-        let link = loaded.attach_to_self("calibrate", f as *const () as u64)?;
-        let trapped = time(f, calls, ROUNDS);
-        drop(link);
-        Ok::<_, LoadError>((trapped - bare).max(0.0))
-    };
     Ok(TrapCost {
-        emulated_ns: one(loaded, gostray_trap_emulated, EMULATED_CALLS)?,
-        stepped_ns: one(loaded, gostray_trap_stepped, STEPPED_CALLS)?,
+        emulated_ns: hit(loaded, CostClass::Emulated, 1, ROUNDS)?.0,
+        stepped_ns: hit(loaded, CostClass::Stepped, 1, ROUNDS)?.0,
     })
 }
 
-const HURRIED_ROUNDS: u32 = 3;
-
-/// What a hit on an instruction of this class costs, nanoseconds, in a few milliseconds: for a watch that is about to begin. The
+/// What a hit on an instruction of this class costs, nanoseconds: for a watch that is about to begin. The
 /// probe is handed back; taking it away takes longer than measuring.
 pub fn measure_hurried(loaded: &mut Loaded, class: CostClass) -> Result<(f64, Placed), LoadError> {
+    hit(loaded, class, HURRIED_PART, HURRIED_ROUNDS)
+}
+
+/// With one of `part` of the calls.
+fn hit(loaded: &mut Loaded, class: CostClass, part: u32, rounds: u32) -> Result<(f64, Placed), LoadError> {
     let (f, calls): (unsafe extern "C" fn(), _) = match class {
-        CostClass::Emulated => (gostray_trap_emulated, EMULATED_CALLS / 40),
-        CostClass::Stepped => (gostray_trap_stepped, STEPPED_CALLS / 40),
+        CostClass::Emulated => (gostray_trap_emulated, EMULATED_CALLS),
+        CostClass::Stepped => (gostray_trap_stepped, STEPPED_CALLS),
     };
-    let bare = time(f, calls, HURRIED_ROUNDS);
+    let bare = time(f, calls / part, rounds);
     let link = loaded.attach_to_self("calibrate", f as *const () as u64)?;
-    let trapped = time(f, calls, HURRIED_ROUNDS);
+    let trapped = time(f, calls / part, rounds);
     Ok(((trapped - bare).max(0.0), link))
 }
 

@@ -107,14 +107,15 @@ impl Distribution {
 }
 
 #[cfg(test)]
+pub fn of(values: impl IntoIterator<Item = u64>) -> Distribution {
+    let mut d = Distribution::default();
+    values.into_iter().for_each(|v| d.record(v));
+    d
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    fn of(values: impl IntoIterator<Item = u64>) -> Distribution {
-        let mut d = Distribution::default();
-        values.into_iter().for_each(|v| d.record(v));
-        d
-    }
 
     #[test]
     fn few_values_are_exact_and_many_are_within_a_thousandth() {

@@ -57,13 +57,8 @@ fn curve(deaths: &[(u64, u64)], censored: &[(u64, u64)]) -> Vec<(u64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::distribution::of;
     use super::*;
-
-    fn of(values: impl IntoIterator<Item = u64>) -> Distribution {
-        let mut d = Distribution::default();
-        values.into_iter().for_each(|v| d.record(v));
-        d
-    }
 
     #[test]
     fn the_curve_agrees_with_a_worked_example() {

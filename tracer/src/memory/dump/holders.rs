@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use super::super::g::{self, G};
 use super::super::walk::Code;
 use super::super::{Area, MemoryError, ReadMemory};
-use super::stack::start;
+use super::stack::{start, words};
 use crate::dump::cycles::{Has, Held, Hold};
 use crate::dump::{Dump, Goroutine, ObjectKind, OnStack, Trace};
 use crate::event::status;
@@ -30,9 +30,8 @@ const MAX_FRAMES: usize = 32;
 /// What of these bytes of the goroutine's stack, from its stack pointer on, may be the address of something to wait on. Such
 /// things lie at multiples of four, in no stack of the same goroutine.
 pub(super) fn on_stack(bytes: &[u8], own: Range<u64>) -> Arc<[OnStack]> {
-    let words = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
     (0..=u16::MAX)
-        .zip(words)
+        .zip(words(bytes))
         .filter(|(_, w)| w & 3 == 0 && ADDRESSES.contains(w) && !own.contains(w))
         .map(|(place, word)| OnStack::new(word, place))
         .collect::<Vec<_>>()
@@ -216,7 +215,7 @@ impl Now<'_> {
             found.unsearched.push(self.index);
         }
         let Some(bytes) = self.bytes else { return };
-        let words = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
+        let words = words(bytes);
         match self.g.filter(|g| self.stayed && stands(was, g)) {
             Some(g) => {
                 let own = own_frames(code, dump, was).filter(|own| {

@@ -26,6 +26,11 @@ pub(super) fn word(bytes: &[u8], at: u64) -> Option<u64> {
     Some(u64::from_le_bytes(word.try_into().ok()?))
 }
 
+/// All of them that are whole.
+pub(super) fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b))
+}
+
 /// A stack, copied piece by piece as the walk comes there.
 pub(super) struct Window<'m> {
     memory: &'m dyn ReadMemory,

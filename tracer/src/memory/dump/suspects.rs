@@ -13,6 +13,7 @@ use super::super::walk::Code;
 use super::super::{Area, MemoryError};
 use super::holders::{ADDRESSES, Search, holders, searched};
 use super::semaphores::Lists;
+use super::stack::words;
 use super::waits::{Reason, Waits, bytes};
 use super::{Source, semaphores};
 use crate::dump::cycles::{self, Has, Held, Hold};
@@ -235,9 +236,8 @@ fn ahead(objects: &[Near], from: u64) -> impl Iterator<Item = u32> {
 
 /// Addresses outside the executable that were not followed yet.
 fn leads(bytes: &[u8], image: &Range<u64>, seen: &mut HashSet<u64>) -> Vec<u64> {
-    let words = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b));
     let mut new = Vec::new();
-    for word in words.filter(|w| ADDRESSES.contains(w) && !image.contains(w)) {
+    for word in words(bytes).filter(|w| ADDRESSES.contains(w) && !image.contains(w)) {
         if seen.len() < MAX_FOLLOWED && seen.insert(word) {
             new.push(word);
         }
